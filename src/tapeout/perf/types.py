@@ -1,0 +1,61 @@
+"""A placement of a model on chips, the cost of its steps, and the protocol of a timing model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tapeout.fabric.types import System
+from tapeout.numerics import Floats, Ints
+from tapeout.workload.architecture import ModelArchitecture
+from tapeout.workload.types import StepMix, TensorFormats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One replica: which model, on which chips, cut how, in which formats, by which software."""
+
+    architecture: ModelArchitecture
+    system: System
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    expert_parallel: int = 1  # shares the tensor-parallel ranks
+    data_parallel: int = 1  # attention replicas sharing one set of experts
+    formats: TensorFormats
+    stack: str = "generic"
+
+    @property
+    def chips(self) -> int:
+        """Chips of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """Time and energy of engine steps; arrays are (step,) unless said.
+
+    `by_kind_s` maps an operator kind ("gemm", "attention", "fabric", "overhead" ...) to its share
+    of time; the shares add up to time_s. `bound` names the largest limit per step: "compute",
+    "memory", "fabric" or "overhead". energy_j is for all chips of the replica, hosts excluded.
+    """
+
+    time_s: Floats
+    energy_j: Floats
+    by_kind_s: Mapping[str, Floats]
+    bound: tuple[str, ...]
+    outcome: Ints
+    log_sd: float
+
+
+class TimingModel(Protocol):
+    """Seconds and joules of engine steps. Each model states its error as `StepCost.log_sd`."""
+
+    @property
+    def name(self) -> str:
+        """Short name and version, kept with every result."""
+        ...
+
+    def step_cost(self, placement: Placement, mix: StepMix) -> StepCost:
+        """Time the steps of `mix` on `placement`."""
+        ...

@@ -1,0 +1,54 @@
+"""Service-level objectives, deployments, and the capacity table that money is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapeout.numerics import Floats, Ints
+from tapeout.perf.types import Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Latency limits of one class of traffic at a percentile of requests."""
+
+    ttft_s: float
+    tpot_s: float
+    percentile: float = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A placement run by an engine."""
+
+    placement: Placement
+    max_sequences: int = 1024
+    token_budget: int = 8192
+    kv_blocks: int | None = None  # None: what memory leaves
+    policy: str = "chunked-prefill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityTable:
+    """Capacity at SLO; arrays are (silicon, workload, stack_year).
+
+    Rates are per chip, means over a replica that is full but meets the SLO.
+    `chips_per_replica` is the smallest unit that can be bought for the workload.
+    `common_log_sd` (timing error shared by all silicon) cancels in ratios, `own_log_sd` does not.
+    """
+
+    silicon: tuple[str, ...]
+    workload: tuple[str, ...]
+    stack_year: tuple[int, ...]
+    output_tokens_per_s_per_chip: Floats
+    input_tokens_per_s_per_chip: Floats
+    joule_per_output_token: Floats
+    chips_per_replica: Ints
+    ttft_s: Floats
+    tpot_s: Floats
+    batch_sequences: Floats
+    common_log_sd: Floats
+    own_log_sd: Floats
+    outcome: Ints
+    method: str  # steady | simulated
+    placement: tuple[tuple[str, ...], ...]  # [silicon][workload], in words, e.g. "tp8 fp4"
