@@ -1,3 +1,3 @@
-"""When does owning the silicon that serves your language models pay, and who keeps the savings?"""
+"""Build, buy or rent inference silicon: when owning it pays, and who keeps the savings."""
 
 __version__ = "0.1.0"

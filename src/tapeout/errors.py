@@ -107,8 +107,8 @@ _SENTENCES = {
     Outcome.DOES_NOT_FIT: "weights, cache and buffers exceed the memory of the largest placement",
     Outcome.MISSES_TTFT: "one prompt alone takes longer than the time-to-first-token limit",
     Outcome.MISSES_TPOT: "one sequence alone is slower than the time-per-output-token limit",
-    Outcome.NO_PEAK: "the chip has neither a peak rate for any usable number format nor a bandwidth",
-    Outcome.NO_ADVANTAGE_SUFFICES: "no delivered advantage, however large, pays back the fixed cost",
+    Outcome.NO_PEAK: "the chip has neither a peak rate for any number format nor a bandwidth",
+    Outcome.NO_ADVANTAGE_SUFFICES: "no delivered advantage, pays back the fixed cost",
     Outcome.NO_SIGN_CHANGE: "the flows never change sign, so no rate of return exists",
     Outcome.SEVERAL_ROOTS: "the flows change sign more than once; the rate of return is not unique",
 }
