@@ -1,0 +1,102 @@
+"""Prices and unit costs: of a chip, of the system around it, of the hall, of rent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapeout.economics.finance import crf
+from tapeout.economics.types import Holder, Inputs, SiliconOption
+from tapeout.fleet import utilisation_fraction
+from tapeout.numerics import Floats
+
+CHIP_PARTS: dict[str, Holder] = {
+    "die_usd": Holder.FOUNDRY,
+    "memory_usd": Holder.MEMORY,
+    "packaging_usd": Holder.PACKAGING,
+}
+SYSTEM_PARTS: dict[str, Holder] = {
+    "host_usd": Holder.VENDOR,
+    "network_usd": Holder.FABRIC,
+    "storage_usd": Holder.VENDOR,
+    "rack_usd": Holder.VENDOR,
+}
+RENT_SHARES: dict[str, Holder] = {
+    "cloud": Holder.CLOUD,
+    "vendor": Holder.VENDOR,
+    "fabric": Holder.FABRIC,
+    "energy_site": Holder.ENERGY_SITE,
+}
+
+
+def chip_price_usd(option: SiliconOption, inputs: Inputs, *, negotiated: bool) -> Floats:
+    """Price of one chip, (draw or 1, 1).
+
+    Bought: list price less the negotiated discount. Built: parts and test over one less the
+    partner's margin; memory that the owner consigns passes without that margin. [USD]
+    """
+    key = f"options.{option.key}"
+    if option.kind == "build":
+        parts = inputs(f"{key}.die_usd") + inputs(f"{key}.packaging_usd")
+        parts = parts + inputs(f"{key}.test_usd")
+        memory = inputs(f"{key}.memory_usd")
+        consigned = inputs(f"{key}.memory_consigned_fraction")
+        keep = 1.0 - inputs(f"{key}.partner_margin_fraction")
+        return (parts + memory * (1.0 - consigned)) / keep + memory * consigned
+    price = inputs(f"{key}.price_usd")
+    if negotiated:
+        price = price * (1.0 - inputs("market.negotiated_discount_fraction"))
+    return price
+
+
+def chip_split_usd(
+    option: SiliconOption, inputs: Inputs, *, negotiated: bool
+) -> dict[Holder, Floats]:
+    """Split the price of a chip by who receives it; the parts add up to the price.
+
+    The seller's line (vendor or design partner) is what is left after die, memory and package:
+    margin, boards and test.
+    """
+    key = f"options.{option.key}"
+    price = chip_price_usd(option, inputs, negotiated=negotiated)
+    split = {holder: inputs(f"{key}.{part}") for part, holder in CHIP_PARTS.items()}
+    seller = Holder.PARTNER if option.kind == "build" else Holder.VENDOR
+    split[seller] = price - sum(split.values(), np.zeros((1, 1)))
+    return split
+
+
+def system_usd(option: SiliconOption, inputs: Inputs) -> Floats:
+    """Host, network, storage and rack of one chip, (draw or 1, 1). [USD]."""
+    return sum((inputs(f"options.{option.key}.{part}") for part in SYSTEM_PARTS), np.zeros((1, 1)))
+
+
+def site_lease_usd_per_w_year(inputs: Inputs) -> Floats:
+    """Yearly cost of a powered hall per watt of IT load, (draw or 1, 1).
+
+    Construction cost as an annuity over the facility's life at the discount rate.
+    """
+    factor = crf(inputs("decision.discount_rate"), inputs("site.life_years"))
+    return inputs("site.capex_usd_per_w") * factor
+
+
+def utilisation(inputs: Inputs) -> Floats:
+    """Mean use of a fleet sized for its peak, (draw or 1, 1)."""
+    return utilisation_fraction(inputs("demand.peak_to_mean_ratio"), inputs("demand.fill_fraction"))
+
+
+def rent_share(inputs: Inputs, name: str) -> tuple[Floats, tuple[str, ...]]:
+    """Share of a rent that reaches a holder, and the inputs that set it.
+
+    The cloud keeps its margin; the rest is its own cost, split as a site's cost is.
+    """
+    cloud = inputs("market.cloud_margin_fraction")
+    if name == "cloud":
+        return cloud, ("market.cloud_margin_fraction",)
+    vendor = inputs("market.server_cost_fraction")
+    fabric = inputs("market.network_cost_fraction")
+    share = {"vendor": vendor, "fabric": fabric, "energy_site": 1.0 - vendor - fabric}[name]
+    names = {
+        "vendor": ("market.server_cost_fraction",),
+        "fabric": ("market.network_cost_fraction",),
+        "energy_site": ("market.server_cost_fraction", "market.network_cost_fraction"),
+    }[name]
+    return (1.0 - cloud) * share, ("market.cloud_margin_fraction", *names)

@@ -1,0 +1,295 @@
+"""From options and inputs to what the fleet can draw on: rates, watts, generations, dates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.schedule import (
+    OWN,
+    Schedule,
+    life_quarters,
+    maturity_fraction,
+    mid_quarter_years,
+    ramp_fraction,
+    schedule,
+    within,
+)
+from tapeout.economics.types import Inputs, Objective, SiliconOption, Strategy
+from tapeout.fleet import FleetPlan, Supply, plan
+from tapeout.numerics import Floats
+
+RIVAL_INPUTS = (
+    "rival.cadence_years",
+    "rival.tokens_per_usd_gain_ratio",
+    "rival.tokens_per_w_gain_ratio",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a run holds fixed across draws.
+
+    Attributes
+    ----------
+    quarters : int
+        Length of the horizon.
+    options : mapping of key to SiliconOption
+    demand_profile : array, shape (quarter,)
+        Planned mean output rate over time; draws scale and grow it. [tokens/s]
+    site_w : array, shape (quarter,), or None
+        Power of the site, the limit of the contribution objective; None: no such limit, the
+        objective then earns on the given demand. [W]
+    demand_years : float
+        Years from the decision until the first demand; growth counts from there.
+    """
+
+    quarters: int
+    options: Mapping[str, SiliconOption]
+    demand_profile: Floats
+    site_w: Floats | None
+    demand_years: float = 0.0
+
+
+def generation_index(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Floats:
+    """Synthetic generations that have followed the option's chip by a time.
+
+    One more every cadence after the chip itself is first sold.
+    """
+    start = inputs(f"options.{option.key}.generation_years")
+    cadence = np.maximum(inputs("rival.cadence_years"), 1e-9)
+    return np.maximum(np.floor((time_years - start) / cadence), 0.0)
+
+
+def generation_gains(
+    option: SiliconOption, inputs: Inputs, time_years: Floats
+) -> tuple[Floats, Floats]:
+    """Throughput and power, per chip at constant price, of the generation sold at a time.
+
+    A generation gives `tokens_per_usd_gain_ratio` more tokens a dollar, taken as throughput at an
+    unchanged price a chip, and `tokens_per_w_gain_ratio` more tokens a watt.
+
+    Returns
+    -------
+    throughput, power : arrays, broadcast of (draw or 1, 1) and time
+        Relative to the option's own chip.
+    """
+    if option.kind in ("build", "api"):
+        one = np.ones(np.broadcast_shapes(time_years.shape, (1, 1)))
+        return one, one
+    index = generation_index(option, inputs, time_years)
+    throughput = inputs("rival.tokens_per_usd_gain_ratio") ** index
+    power = throughput / inputs("rival.tokens_per_w_gain_ratio") ** index
+    return throughput, power
+
+
+def base_rate(option: SiliconOption, inputs: Inputs) -> Floats:
+    """Output tokens per second and chip before availability, maturity and shift; (draw or 1, 1)."""
+    if option.kind == "api":
+        return np.ones((1, 1))
+    key = f"options.{option.key}"
+    rate = inputs(f"{key}.tokens_per_s_per_chip") * inputs(f"{key}.timing_ratio")
+    if option.kind == "build":
+        return rate * inputs(f"{key}.delivered_ratio")
+    return rate
+
+
+def rate_by_quarter(
+    option: SiliconOption, inputs: Inputs, dates: Schedule | None, quarters: int
+) -> Floats:
+    """Output tokens per second and chip of the option's own generation, (draw or 1, quarter)."""
+    rate = base_rate(option, inputs)
+    time = mid_quarter_years(quarters)[None, :]
+    if option.kind == "api":
+        return np.broadcast_to(rate, (1, quarters))
+    key = f"options.{option.key}"
+    rate = rate * inputs(f"{key}.availability_fraction")
+    if option.kind == "rent":
+        since = time - option.available_years
+        return rate * maturity_fraction(
+            inputs(f"{key}.port_start_fraction"), inputs("software.port_maturity_years"), since
+        )
+    if option.kind == "build":
+        assert dates is not None
+        return rate * own_derating(inputs, dates, time)
+    return np.broadcast_to(rate, (rate.shape[0], quarters))
+
+
+def own_derating(inputs: Inputs, dates: Schedule, time_years: Floats) -> Floats:
+    """Software maturity, early availability and shift of the workload for the own chip."""
+    since = time_years - dates.first_service[:, None]
+    mature = maturity_fraction(
+        inputs(f"{OWN}.maturity_start_fraction"), inputs(f"{OWN}.maturity_years"), since
+    )
+    early = np.where(since < 1.0, inputs(f"{OWN}.first_year_availability_ratio"), 1.0)
+    shifted = np.where(
+        time_years >= inputs(f"{OWN}.shift_years"), inputs(f"{OWN}.shift_ratio"), 1.0
+    )
+    return mature * early * shifted
+
+
+def in_watts(setting: Setting, objective: Objective) -> bool:
+    """Whether the site, not the demand, sizes the fleet."""
+    return objective == "contribution" and setting.site_w is not None
+
+
+def capacity_need(setting: Setting, inputs: Inputs, objective: Objective) -> Floats:
+    """Capacity to hold in each quarter, shape (draw, quarter), in tokens/s or in W."""
+    time = mid_quarter_years(setting.quarters)[None, :]
+    if in_watts(setting, objective):
+        assert setting.site_w is not None
+        return np.broadcast_to(setting.site_w[None, :], (inputs.draws, setting.quarters)).copy()
+    grown = (1.0 + inputs("demand.growth_per_year")) ** np.maximum(time - setting.demand_years, 0)
+    mean = setting.demand_profile[None, :] * inputs("demand.realised_ratio") * grown
+    peak = mean * inputs("demand.peak_to_mean_ratio") * (1.0 + inputs("fleet.spares_fraction"))
+    return np.broadcast_to(peak, (inputs.draws, setting.quarters)).copy()
+
+
+def supplies(
+    setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objective
+) -> list[Supply]:
+    """Turn the steps of a strategy into fleet supplies, one per option."""
+    dates = schedule(inputs) if _has_own(setting, strategy) else None
+    out: list[Supply] = []
+    for key in dict.fromkeys(step.option for step in strategy.steps):
+        option = setting.options[key]
+        steps = [step for step in strategy.steps if step.option == key]
+        active = within(steps[0], dates, setting.quarters)
+        for step in steps[1:]:
+            active = active | within(step, dates, setting.quarters)
+        time = mid_quarter_years(setting.quarters)[None, :]
+        active = active & (time >= option.available_years)
+        out.append(_supply(setting, option, inputs, objective, (active, dates, steps[0].share)))
+    return out
+
+
+def _supply(
+    setting: Setting,
+    option: SiliconOption,
+    inputs: Inputs,
+    objective: Objective,
+    when: tuple[np.ndarray, Schedule | None, float],
+) -> Supply:
+    active, dates, share = when
+    quarters = setting.quarters
+    time = mid_quarter_years(quarters)[None, :]
+    rate = rate_by_quarter(option, inputs, dates, quarters)
+    tokens_gain, power_gain = generation_gains(option, inputs, time)
+    carried = {"tokens": tokens_gain, "power": power_gain}
+    if option.kind == "rent":
+        carried["rent"] = rent_drift(inputs, time)
+    watts = in_watts(setting, objective)
+    unit = option_power_w(option, inputs) if watts else rate
+    ramp = None
+    if option.kind == "build":
+        assert dates is not None
+        active = active & (time < dates.end_of_sales[:, None]) & (dates.alive[:, None] > 0)
+        ramp = share * ramp_fraction(
+            dates.first_service, inputs.flat(f"{OWN}.ramp_years"), quarters
+        )
+        ramp = ramp * inputs(f"{OWN}.eligible_fraction") * dates.alive[:, None]
+    return Supply(
+        key=option.key,
+        unit_per_chip=unit,
+        active=active,
+        life_quarters=option_life_quarters(option, inputs),
+        ramp_fraction=ramp,
+        carried=carried,
+        vintage_gain=power_gain if watts else tokens_gain,
+        ceiling_chips=_ceiling(option, inputs),
+        smallest_chips=0.0 if option.kind in ("build", "api") else option.smallest_chips,
+    )
+
+
+def _ceiling(option: SiliconOption, inputs: Inputs) -> Floats | None:
+    return inputs(f"options.{option.key}.ceiling_chips_per_quarter") if option.ceiling else None
+
+
+def _has_own(setting: Setting, strategy: Strategy) -> bool:
+    return any(setting.options[step.option].kind == "build" for step in strategy.steps)
+
+
+def rent_drift(inputs: Inputs, time_years: Floats) -> Floats:
+    """Market rent of an unchanged chip at a time over that of today (signed drift)."""
+    return np.exp(inputs("market.rent_drift_per_year") * time_years)
+
+
+def option_life_quarters(option: SiliconOption, inputs: Inputs) -> np.ndarray:
+    """Service life of owned, term of rented capacity, in quarters, shape (draw or 1,)."""
+    if option.kind == "rent":
+        return life_quarters(np.array([option.term_years]))
+    if option.kind == "api":
+        return np.array([1])
+    return life_quarters(inputs.flat(f"options.{option.key}.life_years"))
+
+
+def option_power_w(option: SiliconOption, inputs: Inputs) -> Floats:
+    """Power drawn at the site's meter for one chip, host and network in, (draw or 1, 1). [W]."""
+    if option.kind == "api":
+        return np.ones((1, 1))
+    return inputs(f"options.{option.key}.it_w_per_chip") * inputs("site.pue_ratio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """A fleet plan with the rates behind it; arrays (draw, quarter, option) unless said.
+
+    Attributes
+    ----------
+    tokens_capacity, tokens_used : array
+        Output rate the chips can hold, and the rate asked of them at the peak. [tokens/s]
+    power_w : array
+        Provisioned power at the meter. [W]
+    busy_fraction : array
+        Share of capacity used at the peak.
+    dates : Schedule or None
+    """
+
+    plan: FleetPlan
+    tokens_capacity: Floats
+    tokens_used: Floats
+    power_w: Floats
+    busy_fraction: Floats
+    dates: Schedule | None
+
+    def of(self, values: Floats, key: str) -> Floats:
+        """Slice one option out, shape (draw, quarter)."""
+        return values[:, :, self.plan.options.index(key)]
+
+
+def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objective) -> Fleet:
+    """Plan the fleet of a strategy.
+
+    In the contribution objective the need is the power of the site and every chip that is there
+    works: demand is taken to exceed what the site can serve.
+    """
+    dates = schedule(inputs) if _has_own(setting, strategy) else None
+    planned = plan(
+        capacity_need(setting, inputs, objective), supplies(setting, strategy, inputs, objective)
+    )
+    rates, power = [], []
+    for key in planned.options:
+        option = setting.options[key]
+        shape = planned.chips.shape[:2]
+        rate = rate_by_quarter(option, inputs, dates, setting.quarters)
+        rates.append(np.broadcast_to(rate, shape))
+        watts = 0.0 if option.kind == "api" else option_power_w(option, inputs)
+        power.append(np.broadcast_to(watts, shape))
+    capacity = planned.carried["tokens"] * np.stack(rates, axis=2)
+    busy = planned.busy_fraction
+    return Fleet(
+        plan=planned,
+        tokens_capacity=capacity,
+        tokens_used=capacity * busy,
+        power_w=planned.carried["power"] * np.stack(power, axis=2),
+        busy_fraction=busy,
+        dates=dates,
+    )
+
+
+def quarters_of(years: float) -> int:
+    """Whole quarters in a span of years."""
+    return round(years * QUARTERS_PER_YEAR)

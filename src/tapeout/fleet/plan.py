@@ -1,0 +1,256 @@
+"""From capacity wanted to chips, quarter by quarter: vintages, ramps, lives and ceilings.
+
+Quarterly arithmetic only. Capacity is in one unit for all options of a plan, either tokens per
+second (demand is given) or watts (the site is given); the plan does not care which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.numerics import Floats, Ints
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """One way to obtain capacity, as the fleet sees it.
+
+    Attributes
+    ----------
+    key : str
+        Name of the option.
+    unit_per_chip : array, shape (draw or 1, quarter)
+        Capacity of one chip of the first generation in use in that quarter, after availability,
+        software maturity and any shift of the workload. [tokens/s or W]
+    active : array of bool, shape (draw or 1, quarter)
+        Whether new capacity of this kind may be taken in that quarter.
+    life_quarters : array of int, shape (draw or 1,)
+        Service life of a bought chip or term of a rented one.
+    ramp_fraction : array, shape (draw or 1, quarter), or None
+        Share of the need that this option has been ramped to; it is served first. None: the
+        option fills what is left, in the order given.
+    carried : mapping of name to array, shape (draw or 1, quarter)
+        Quantities fixed when a vintage is taken (power or rent of its generation, relative to the
+        first); the plan returns their sum over the chips alive.
+    vintage_gain : array, shape (draw or 1, quarter)
+        Capacity of a chip taken in that quarter over one of the first generation.
+    ceiling_chips : array, shape (draw or 1, quarter), or None
+        Most chips that can be had in a quarter.
+    smallest_chips : float
+        Smallest fleet that makes sense (one replica).
+    """
+
+    key: str
+    unit_per_chip: Floats
+    active: Bools
+    life_quarters: Ints
+    ramp_fraction: Floats | None = None
+    carried: Mapping[str, Floats] = field(default_factory=dict)
+    vintage_gain: Floats = field(default_factory=lambda: np.ones((1, 1)))
+    ceiling_chips: Floats | None = None
+    smallest_chips: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPlan:
+    """What is taken, what is there and what it does; arrays are (draw, quarter, option).
+
+    `chips` counts chips in service, `new_chips` those taken in the quarter and `expired_chips`
+    those whose life ended as the quarter began. `capacity` and `used` are in the unit of the plan,
+    `busy_fraction` is used over capacity. `carried[name]` sums a vintage quantity over the chips
+    in service. `unmet` has shape (draw, quarter).
+    """
+
+    options: tuple[str, ...]
+    chips: Floats
+    new_chips: Floats
+    expired_chips: Floats
+    capacity: Floats
+    used: Floats
+    carried: Mapping[str, Floats]
+    unmet: Floats
+
+    @property
+    def busy_fraction(self) -> Floats:
+        """Share of the capacity in use, zero where there is none."""
+        return np.divide(
+            self.used, self.capacity, out=np.zeros_like(self.used), where=self.capacity > 0
+        )
+
+
+class _Stock:
+    """Chips of one option as the plan walks through the quarters."""
+
+    def __init__(self, supply: Supply, draws: int, quarters: int) -> None:
+        shape = (draws, quarters)
+        self.supply = supply
+        self.unit = np.broadcast_to(supply.unit_per_chip, shape)
+        self.gain = np.broadcast_to(supply.vintage_gain, shape)
+        self.active = np.broadcast_to(supply.active, shape)
+        self.life = np.broadcast_to(supply.life_quarters, (draws,))
+        ceiling = supply.ceiling_chips
+        self.ceiling = None if ceiling is None else np.broadcast_to(ceiling, shape)
+        self.weights = {"": self.gain} | {
+            name: np.broadcast_to(values, shape) for name, values in supply.carried.items()
+        }
+        self.rows = np.arange(draws)
+        self.new = np.zeros(shape)
+        self.expired = np.zeros(shape)
+        self.chips = np.zeros(shape)
+        self.sums = {name: np.zeros(shape) for name in self.weights}
+        self.level = np.zeros(draws)
+        self.running = {name: np.zeros(draws) for name in self.weights}
+
+    def expire(self, quarter: int) -> None:
+        """Retire the vintage whose life ended."""
+        born = quarter - self.life
+        old = np.maximum(born, 0)
+        gone = np.where(born >= 0, self.new[self.rows, old], 0.0)
+        self.expired[:, quarter] = gone
+        self.level -= gone
+        for name, weight in self.weights.items():
+            self.running[name] -= gone * weight[self.rows, old]
+
+    def capacity(self, quarter: int) -> Floats:
+        """Capacity of the chips in service, shape (draw,)."""
+        return np.maximum(self.running[""], 0.0) * self.unit[:, quarter]
+
+    def take(self, quarter: int, shortfall: Floats) -> None:
+        """Take the chips that close a shortfall of capacity, where that is possible."""
+        each = self.gain[:, quarter] * self.unit[:, quarter]
+        wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=each > 0)
+        wanted = np.where(self.active[:, quarter], np.maximum(wanted, 0.0), 0.0)
+        if self.supply.smallest_chips:
+            least = np.maximum(self.supply.smallest_chips - self.level, 0.0)
+            wanted = np.where(wanted > 0, np.maximum(wanted, least), 0.0)
+        if self.ceiling is not None:
+            wanted = np.minimum(wanted, self.ceiling[:, quarter])
+        self.new[:, quarter] = wanted
+        self.level += wanted
+        for name, weight in self.weights.items():
+            self.running[name] += wanted * weight[:, quarter]
+
+    def record(self, quarter: int) -> None:
+        """Keep the state of the quarter; rounding may not leave a negative stock."""
+        self.chips[:, quarter] = np.maximum(self.level, 0.0)
+        for name, running in self.running.items():
+            self.sums[name][:, quarter] = np.maximum(running, 0.0)
+
+
+def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
+    """Fill a need with options, in order.
+
+    In every quarter expired vintages leave; options with a ramp are topped up to their share of
+    the need; then the others, in the order given, close what is still short. Capacity that is
+    there stays there until its life or term ends, needed or not.
+
+    Parameters
+    ----------
+    need : array, shape (draw, quarter)
+        Capacity wanted, in the unit of the supplies.
+    supplies : sequence of Supply
+        Ramped options are served first.
+
+    Returns
+    -------
+    FleetPlan
+    """
+    draws, quarters = need.shape
+    stocks = [_Stock(supply, draws, quarters) for supply in supplies]
+    ramped = [stock for stock in stocks if stock.supply.ramp_fraction is not None]
+    filling = [stock for stock in stocks if stock.supply.ramp_fraction is None]
+    for quarter in range(quarters):
+        for stock in stocks:
+            stock.expire(quarter)
+        wanted = need[:, quarter]
+        for stock in ramped:
+            share = stock.supply.ramp_fraction
+            assert share is not None
+            target = np.broadcast_to(share, need.shape)[:, quarter] * wanted
+            stock.take(quarter, np.maximum(target - stock.capacity(quarter), 0.0))
+        total = sum((stock.capacity(quarter) for stock in stocks), np.zeros(draws))
+        for stock in filling:
+            before = stock.capacity(quarter)
+            stock.take(quarter, np.maximum(wanted - total, 0.0))
+            total = total + stock.capacity(quarter) - before
+        for stock in stocks:
+            stock.record(quarter)
+    return _collect(need, ramped + filling, [supply.key for supply in supplies])
+
+
+def _collect(need: Floats, stocks: Sequence[_Stock], order: Sequence[str]) -> FleetPlan:
+    """Put the stocks in the order of the options and share the use out, ramped options first."""
+    left = need
+    used: dict[str, Floats] = {}
+    capacity: dict[str, Floats] = {}
+    by_key = {stock.supply.key: stock for stock in stocks}
+    for stock in stocks:
+        key = stock.supply.key
+        capacity[key] = stock.sums[""] * stock.unit
+        used[key] = np.minimum(capacity[key], left)
+        left = left - used[key]
+    names = {name for stock in stocks for name in stock.sums if name}
+    zero = np.zeros(need.shape)
+
+    def stack(pick: Mapping[str, Floats]) -> Floats:
+        return np.stack([pick[key] for key in order], axis=2)
+
+    return FleetPlan(
+        options=tuple(order),
+        chips=stack({key: stock.chips for key, stock in by_key.items()}),
+        new_chips=stack({key: stock.new for key, stock in by_key.items()}),
+        expired_chips=stack({key: stock.expired for key, stock in by_key.items()}),
+        capacity=stack(capacity),
+        used=stack(used),
+        carried={
+            name: stack({key: stock.sums.get(name, zero) for key, stock in by_key.items()})
+            for name in sorted(names)
+        },
+        unmet=np.maximum(left, 0.0),
+    )
+
+
+def peak_need(mean_rate: Floats, peak_to_mean: Floats, spares_fraction: Floats) -> Floats:
+    """Capacity to hold for a mean rate: its peak, and spares on top.
+
+    Parameters
+    ----------
+    mean_rate : array
+        Mean over the day. [tokens/s]
+    peak_to_mean, spares_fraction : array
+        Broadcast against `mean_rate`.
+    """
+    return mean_rate * peak_to_mean * (1.0 + spares_fraction)
+
+
+def utilisation_fraction(peak_to_mean: Floats, fill_fraction: Floats) -> Floats:
+    """Mean use of a fleet sized for its peak.
+
+    Batch work fills `fill_fraction` of the gap between the mean and the peak.
+
+    Examples
+    --------
+    >>> float(utilisation_fraction(np.array(2.0), np.array(0.0)))
+    0.5
+    >>> float(utilisation_fraction(np.array(2.0), np.array(1.0)))
+    1.0
+    """
+    return (1.0 + fill_fraction * (peak_to_mean - 1.0)) / peak_to_mean
+
+
+def remaining_life_fraction(life_quarters: Ints, quarters: int) -> Floats:
+    """Share of life left at the end of the horizon, by the quarter a chip was taken in.
+
+    Returns
+    -------
+    array, shape (draw or 1, quarter)
+    """
+    life = np.asarray(life_quarters, dtype=np.float64)[:, None]
+    end_of_life = np.arange(quarters)[None, :] + life
+    return np.clip((end_of_life - quarters) / life, 0.0, 1.0)
