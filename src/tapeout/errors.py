@@ -95,6 +95,8 @@ class Outcome(IntEnum):
     NO_ADVANTAGE_SUFFICES = 5
     NO_SIGN_CHANGE = 6
     SEVERAL_ROOTS = 7
+    EXCEEDS_RETICLE = 8
+    NO_TRADE = 9
 
     @property
     def sentence(self) -> str:
@@ -108,9 +110,11 @@ _SENTENCES = {
     Outcome.MISSES_TTFT: "one prompt alone takes longer than the time-to-first-token limit",
     Outcome.MISSES_TPOT: "one sequence alone is slower than the time-per-output-token limit",
     Outcome.NO_PEAK: "the chip has neither a peak rate for any number format nor a bandwidth",
-    Outcome.NO_ADVANTAGE_SUFFICES: "no delivered advantage, pays back the fixed cost",
-    Outcome.NO_SIGN_CHANGE: "the flows never change sign, so no rate of return exists",
+    Outcome.NO_ADVANTAGE_SUFFICES: "no delivered advantage pays back the fixed cost",
+    Outcome.NO_SIGN_CHANGE: "no rate makes the flows worth nothing, so no rate of return exists",
     Outcome.SEVERAL_ROOTS: "the flows change sign more than once; the rate of return is not unique",
+    Outcome.EXCEEDS_RETICLE: "the die is larger than one exposure field and needs chiplets",
+    Outcome.NO_TRADE: "the parties lose by any price, so they do not trade",
 }
 
 
