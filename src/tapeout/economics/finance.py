@@ -186,13 +186,15 @@ def irr(flows: ArrayLike) -> RateOfReturn:
 
 def irr_roots(flows: ArrayLike) -> Floats:
     """Every rate per period above -100 % at which one row of flows is worth nothing, ascending."""
-    flows = np.trim_zeros(np.asarray(flows, float))
-    if flows.size < 2:
+    row = np.asarray(flows, float)
+    used = np.flatnonzero(row)
+    if used.size < 2:
         return np.zeros(0)
-    growth = np.roots(flows)  # value times (1+r)^(n-1) is a polynomial in the growth 1 + r
+    # Value times (1+r)^(n-1) is a polynomial in the growth 1 + r.
+    growth = np.roots(row[used[0] : used[-1] + 1])
     # A double root splits into a pair sqrt(machine epsilon) apart, hence the tolerance.
     real = growth[(np.abs(growth.imag) < 1e-6 * np.abs(growth)) & (growth.real > 0.0)].real
-    roots: Floats = np.unique(np.round(real, 9)) - 1.0
+    roots: Floats = np.unique(np.round(real, 9)).astype(np.float64) - 1.0
     return roots
 
 
@@ -320,7 +322,8 @@ def energy_usd_per_year(
 ) -> Floats:
     """Electricity bill at the meter; load hours are energised hours x mean load [USD/year]."""
     joule = np.asarray(power_w, float) * np.asarray(load_hours_per_year, float) * HOUR_S
-    bill: Floats = joule * np.asarray(pue_ratio, float) / JOULE_PER_KWH * usd_per_kwh
+    usd_per_joule = np.asarray(usd_per_kwh, float) / JOULE_PER_KWH
+    bill: Floats = joule * np.asarray(pue_ratio, float) * usd_per_joule
     return bill
 
 
