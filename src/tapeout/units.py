@@ -69,6 +69,7 @@ def _table() -> dict[str, Unit]:
         add(
             "usd_per_w_year",
             {
+                f"{name}/W-year": factor,
                 f"{name}/MW-year": factor / c.MEGA,
                 f"{name}/GW-year": factor / c.GIGA,
                 f"{name}/MW-day": factor / c.MEGA * c.YEAR_DAYS,
@@ -149,6 +150,7 @@ def _table() -> dict[str, Unit]:
     add("nm", {"nm": 1.0})
     add("per_cm2", {"defects/cm2": 1.0})
     add("year", {"year_of": 1.0})
+    add("per_year", {"1/year": 1.0, "%/year": c.PERCENT})
     return table
 
 
