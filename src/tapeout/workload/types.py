@@ -42,12 +42,13 @@ class StepMix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFormats:
-    """Number formats by tensor class: "bf16", "fp8", "fp4", "int8", "int4", "fp16", "fp32"."""
+    """Number formats by tensor class; the names are those of `formats.FORMAT_BYTES`."""
 
     weight: str  # the big matrices
     activation: str  # what the matrix units multiply
     kv: str
-    embedding: str = "bf16"  # embeddings, norms and other small tensors
+    embedding: str = "bf16"  # embeddings, head, router, norms and other small tensors
+    expert: str | None = None  # routed experts; None: as `weight`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
