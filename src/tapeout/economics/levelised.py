@@ -28,7 +28,7 @@ from tapeout.economics.supply import (
     generation_gains,
     option_power_w,
     own_derating,
-    rent_drift,
+    rent_ratio,
 )
 from tapeout.economics.types import Holder, Inputs, SiliconOption
 from tapeout.numerics import Floats
@@ -152,7 +152,7 @@ def energy_usd_per_year(inputs: Inputs, power_w: Floats) -> Floats:
 
 def _rented(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
     time, _, _, _ = when
-    rent = inputs(f"options.{option.key}.rent_usd_per_chip_hour") * rent_drift(inputs, time)
+    rent = inputs(f"options.{option.key}.rent_usd_per_chip_hour") * rent_ratio(option, inputs, time)
     yearly = rent * YEAR_HOURS
     costs = {holder: yearly * rent_share(inputs, name)[0] for name, holder in RENT_SHARES.items()}
     return costs, np.zeros((1, 1))

@@ -83,6 +83,7 @@ def quantity_inputs(case: Case, key: str) -> tuple[str, ...]:
         out += [f"options.{key}.{name}" for name in _RATE_INPUTS] + _preceding(case, key)
     if option.kind in ("buy", "rent"):
         out += [*RIVAL_INPUTS, f"options.{key}.generation_years"]
+        out += ["market.rent_drift_per_year"] if option.kind == "rent" else []
     out += [f"options.{key}.ceiling_chips_per_quarter", f"options.{key}.life_years"]
     return tuple(out)
 
@@ -92,7 +93,7 @@ _RATE_INPUTS = (
     "timing_ratio",
     "delivered_ratio",
     "availability_fraction",
-    "first_year_availability_ratio",
+    "first_year_availability_fraction",
     "maturity_start_fraction",
     "maturity_years",
     "shift_years",

@@ -57,7 +57,8 @@ def spread(start_years: Floats, end_years: Floats, quarters: int) -> Floats:
 def at(time_years: Floats, quarters: int) -> Floats:
     """One in the quarter a date falls in, zero elsewhere, shape (draw or 1, quarter)."""
     index = np.floor(np.maximum(time_years, 0.0) * QUARTERS_PER_YEAR)[:, None]
-    return (np.arange(quarters)[None, :] == index).astype(np.float64)
+    hit: Floats = (np.arange(quarters)[None, :] == index).astype(np.float64)
+    return hit
 
 
 def programme_lines(case: Case) -> list[Entry]:
@@ -331,7 +332,7 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
             "timing_ratio",
             "delivered_ratio",
             "availability_fraction",
-            "first_year_availability_ratio",
+            "first_year_availability_fraction",
             "maturity_start_fraction",
             "maturity_years",
             "shift_years",

@@ -81,6 +81,8 @@ def generation_gains(
         one = np.ones(np.broadcast_shapes(time_years.shape, (1, 1)))
         return one, one
     index = generation_index(option, inputs, time_years)
+    if option.kind == "rent":
+        index = np.where(_stays(option, inputs, time_years), 0.0, index)
     throughput = inputs("rival.tokens_per_usd_gain_ratio") ** index
     power = throughput / inputs("rival.tokens_per_w_gain_ratio") ** index
     return throughput, power
@@ -124,7 +126,8 @@ def own_derating(inputs: Inputs, dates: Schedule, time_years: Floats) -> Floats:
     mature = maturity_fraction(
         inputs(f"{OWN}.maturity_start_fraction"), inputs(f"{OWN}.maturity_years"), since
     )
-    early = np.where(since < 1.0, inputs(f"{OWN}.first_year_availability_ratio"), 1.0)
+    first_year = inputs(f"{OWN}.first_year_availability_fraction")
+    early = np.where(since < 1.0, first_year / inputs(f"{OWN}.availability_fraction"), 1.0)
     shifted = np.where(
         time_years >= inputs(f"{OWN}.shift_years"), inputs(f"{OWN}.shift_ratio"), 1.0
     )
@@ -180,7 +183,7 @@ def _supply(
     tokens_gain, power_gain = generation_gains(option, inputs, time)
     carried = {"tokens": tokens_gain, "power": power_gain}
     if option.kind == "rent":
-        carried["rent"] = rent_drift(inputs, time)
+        carried["rent"] = rent_ratio(option, inputs, time)
     watts = in_watts(setting, objective)
     unit = option_power_w(option, inputs) if watts else rate
     ramp = None
@@ -212,9 +215,26 @@ def _has_own(setting: Setting, strategy: Strategy) -> bool:
     return any(setting.options[step.option].kind == "build" for step in strategy.steps)
 
 
-def rent_drift(inputs: Inputs, time_years: Floats) -> Floats:
-    """Market rent of an unchanged chip at a time over that of today (signed drift)."""
-    return np.exp(inputs("market.rent_drift_per_year") * time_years)
+def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Floats:
+    """Rent of a chip taken at a time over that of today, (draw or 1, time).
+
+    The tenant stays on the same chip at its drifted rent or moves to the generation on sale,
+    whichever gives more tokens a dollar; in a rising market the newest generation rises too.
+    """
+    drift = inputs("market.rent_drift_per_year")
+    stays = _stays(option, inputs, time_years)
+    return np.exp(np.where(stays, drift, np.maximum(drift, 0.0)) * time_years)
+
+
+def _stays(option: SiliconOption, inputs: Inputs, time_years: Floats) -> np.ndarray:
+    """Whether the aged chip is still the cheaper one to rent."""
+    drift = inputs("market.rent_drift_per_year")
+    index = generation_index(option, inputs, time_years)
+    newest = np.maximum(drift, 0.0) * time_years - index * np.log(
+        inputs("rival.tokens_per_usd_gain_ratio")
+    )
+    stays: np.ndarray = drift * time_years <= newest
+    return stays
 
 
 def option_life_quarters(option: SiliconOption, inputs: Inputs) -> np.ndarray:

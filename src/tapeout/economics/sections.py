@@ -1,0 +1,224 @@
+"""Sections of a scenario that this room owns: decision, scale, options, strategies, priors."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+
+from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
+from tapeout.quantities import Quantity, QuantityError, read_quantity
+
+
+def _read(raw: object) -> Quantity:
+    try:
+        return read_quantity(raw)
+    except QuantityError as error:
+        raise ValueError(str(error)) from None
+
+
+_QUANTITY_SCHEMA = {
+    "description": 'a number, "a to b" (90 % range), "12 months", or a table',
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {
+                name: {"type": kind}
+                for name, kind in (
+                    ("value", "number"),
+                    ("low", "number"),
+                    ("high", "number"),
+                    ("unit", "string"),
+                    ("source", "string"),
+                    ("source_url", "string"),
+                    ("why", "string"),
+                    ("as_of", "string"),
+                    ("status", "string"),
+                )
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+
+Range = Annotated[
+    Quantity,
+    BeforeValidator(_read),
+    WithJsonSchema(_QUANTITY_SCHEMA),
+]
+"""A quantity of a scenario, in the unit its field's name ends with."""
+
+
+class Section(BaseModel):
+    """A part of a scenario: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _fields(terms: tuple[Term, ...]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for term in terms:
+        text = f"{term.text} [{term.unit}]"
+        out[term.name] = (Range | None, Field(default=None, description=text))
+    return out
+
+
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
+Title = Annotated[str, Field(default="", max_length=200)]
+
+
+class _OptionBase(Section):
+    title: Title
+    available_from: dt.date | None = Field(
+        default=None, description="first date; default: the chip's release, or the decision"
+    )
+    hidden: bool = Field(default=False, description="kept out of charts")
+
+
+class _BuyBase(_OptionBase):
+    kind: Literal["buy"]
+    chip: str = Field(description="name or alias in the catalogue")
+
+
+class _RentBase(_OptionBase):
+    kind: Literal["rent"]
+    chip: str = Field(description="name or alias in the catalogue")
+    depth: Literal["on-demand", "contract", "take-or-pay"] = "contract"
+    term_years: float | None = Field(default=None, gt=0, le=20, description="default by depth")
+
+
+class _BuildBase(_OptionBase):
+    kind: Literal["build"]
+    chip: str = Field(description="name or alias in the catalogue")
+    hbm_procurement: Literal["turnkey", "consigned"] = "turnkey"
+
+
+class _ApiBase(_OptionBase):
+    kind: Literal["api"]
+
+
+BuyOption = create_model("BuyOption", __base__=_BuyBase, **_fields(OPTION_TERMS["buy"]))
+RentOption = create_model("RentOption", __base__=_RentBase, **_fields(OPTION_TERMS["rent"]))
+BuildOption = create_model("BuildOption", __base__=_BuildBase, **_fields(OPTION_TERMS["build"]))
+ApiOption = create_model("ApiOption", __base__=_ApiBase, **_fields(OPTION_TERMS["api"]))
+
+Option = Annotated[
+    BuyOption | RentOption | BuildOption | ApiOption,  # type: ignore[valid-type]
+    Field(discriminator="kind"),
+]
+
+
+class StepSection(Section):
+    """One option over a span of a strategy."""
+
+    option: str
+    start: dt.date | str | None = Field(default=None, alias="from")
+    until: dt.date | str | None = None
+    share: float = Field(default=1.0, gt=0, le=1)
+
+
+class StrategySection(Section):
+    """Options over time."""
+
+    key: Key
+    title: Title
+    steps: tuple[StepSection, ...] = Field(min_length=1)
+
+
+class DateSection(Section):
+    """Another date at which the programme is judged, and what is known or spent by then."""
+
+    name: Key
+    title: Title
+    date: dt.date
+    set: dict[str, Range] = Field(
+        default_factory=dict, description="inputs that differ, by dotted path"
+    )
+
+
+class _DecisionBase(Section):
+    start: dt.date
+    horizon_years: int = Field(default=10, ge=1, le=20)
+    baseline: str = Field(description="strategy that means: keep doing what you do")
+    headline: str = Field(description="strategy the verdict is about")
+    alternative: str = Field(description="option whose chip the own chip is compared with")
+    dates: tuple[DateSection, ...] = ()
+
+
+DecisionSection = create_model(
+    "DecisionSection", __base__=_DecisionBase, **_fields(GLOBAL_TERMS["decision"])
+)
+
+
+class ScaleSection(Section):
+    """How big: a site of so many megawatts, or a demand."""
+
+    sized_by: Literal["mw", "demand"]
+    mw: float | None = Field(default=None, gt=0, le=1e6)
+    of: str | None = Field(default=None, description="option that fills the megawatts")
+    first_demand: dt.date | None = None
+    ramp_years: float = Field(default=1.0, ge=0, le=10)
+
+
+class PriorSection(Section):
+    """A named belief about the delivered advantage."""
+
+    key: Key
+    title: Title
+    kind: Literal["claim", "advantage", "simulated"]
+    ratio: Range | None = Field(
+        default=None,
+        description="claim: throughput per rated watt over the baseline option; "
+        "advantage: tokens per dollar over the alternative at ship date",
+    )
+    baseline: str | None = Field(default=None, description="option the claim compares with")
+    delivered: Range | None = Field(default=None, description="delivered over claimed")
+
+
+class FutureSection(Section):
+    """A named future: inputs set to stated values, everything else at its median."""
+
+    key: Key
+    title: Title
+    set: dict[str, Range] = Field(min_length=1)
+
+
+class OfftakeSection(Section):
+    """Capacity of the own chip that somebody else takes."""
+
+    fraction: Range
+    price_over_cost_ratio: Range = Field(
+        description="what the taker pays over the owner's levelised cost"
+    )
+    default_fraction: Range | None = Field(
+        default=None, description="probability that the taker walks away"
+    )
+
+
+class InstalledSection(Section):
+    """What the owner has already committed to; the same in every strategy."""
+
+    title: Title
+    usd_per_year: Range
+    until: dt.date
+
+
+class ReferenceSection(Section):
+    """A figure from outside that is printed beside ours, never used."""
+
+    key: Key
+    title: Title
+    compare: str = Field(description="which figure of ours it stands beside")
+    value: Range
+
+
+def _global(name: str) -> type[Section]:
+    return create_model(f"{name.title()}Section", __base__=Section, **_fields(GLOBAL_TERMS[name]))
+
+
+GLOBAL_SECTIONS: dict[str, type[Section]] = {
+    name: _global(name) for name in GLOBAL_TERMS if name != "decision"
+}

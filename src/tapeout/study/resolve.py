@@ -1,0 +1,293 @@
+"""Resolve every input of a scenario once: scenario, then catalogue, then reviewed default.
+
+The ledger keeps what was chosen, over what, and why; a run reads nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tapeout.catalog import Catalog, with_default_range
+from tapeout.constants import GIGA
+from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
+from tapeout.errors import Problem, ProblemsError, UnitError, UnknownNameError
+from tapeout.quantities import Quantity, QuantityError, in_unit
+from tapeout.sources import Figure, Ledger, Resolved
+from tapeout.study.scenario import years_from
+from tapeout.units import convert
+from tapeout.units import unit as find_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ALLIN_OVER_TDP = Figure(
+    value=1.6,
+    unit="ratio",
+    low=1.35,
+    high=2.0,
+    range_kind="ci90",
+    as_of="2026-11-24",
+    note="all-in power over rated power is 1.34 (GB200), 1.51 (GB300), 1.61 (Jalapeno), 1.96 (H100)"
+    " in one analyst's table",
+)
+DIE_AREA = Figure(
+    value=800.0,
+    unit="mm2",
+    low=600.0,
+    high=1700.0,
+    range_kind="ci90",
+    as_of="2026-11-24",
+    note="a near-reticle die, or two: no published area",
+)
+_SPECIAL_UNITS = {"memory_gb": "B"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """All resolved inputs of a scenario."""
+
+    ledger: Ledger
+    omitted: tuple[str, ...]  # inputs left off because no figure exists, in words
+
+
+class _Resolver:
+    def __init__(self, scenario: Any, catalog: Catalog) -> None:  # noqa: ANN401 - built model
+        self.scenario = scenario
+        self.catalog = catalog
+        self.ledger = Ledger()
+        self.problems: list[Problem] = []
+        self.omitted: list[str] = []
+
+    def problem(self, path: str, message: str, remedy: str = "", value: str = "") -> None:
+        self.problems.append(Problem(path=path, value=value, message=message, remedy=remedy))
+
+    def section(self, name: str, terms: Iterable[Term], section: Any) -> None:  # noqa: ANN401
+        for term in terms:
+            path = f"{name}.{term.name}"
+            written = getattr(section, term.name)
+            if written is not None:
+                self.write(path, term, written)
+            else:
+                self.default(path, term, None)
+
+    def option(self, key: str, option: Any) -> None:  # noqa: ANN401
+        record = None
+        if option.kind != "api":
+            try:
+                record = self.catalog.chip(option.chip)
+            except UnknownNameError as error:
+                self.problem(
+                    f"options.{key}.chip",
+                    str(error).split(";")[0],
+                    _suggest(error),
+                    repr(option.chip),
+                )
+                return
+        for term in OPTION_TERMS[option.kind]:
+            path = f"options.{key}.{term.name}"
+            written = getattr(option, term.name)
+            if written is not None:
+                self.write(path, term, written)
+            else:
+                self.default(path, term, record)
+        if option.kind in ("buy", "rent"):
+            self.generation(key, option, record)
+
+    def generation(self, key: str, option: Any, record: Any) -> None:  # noqa: ANN401
+        """Date the option's own chip was first sold; synthetic generations count from there."""
+        start = self.scenario.decision.start
+        released = record.release_date or option.available_from or start
+        figure = Figure(
+            value=years_from(start, released),
+            unit="years",
+            range_kind="exact",
+            as_of=str(released),
+            status="derived",
+            note=f"{record.name} was first sold on {released}",
+        )
+        self.enter(f"options.{key}.generation_years", figure, "derived")
+
+    def write(self, path: str, term: Term, written: Quantity) -> None:
+        """Take a value from the scenario."""
+        try:
+            quantity = in_unit(written, term.unit)
+        except (UnitError, QuantityError) as error:
+            self.problem(path, str(error), f"write it in {term.unit}", _shown(written))
+            return
+        wrong = out_of_bounds(term, quantity)
+        if wrong:
+            self.problem(path, wrong, f"{term.text} [{term.unit}]", _shown(written))
+            return
+        figure = Figure(
+            value=quantity.value,
+            unit=term.unit,
+            low=quantity.low,
+            high=quantity.high,
+            range_kind="none" if quantity.low is None else "ci90",
+            as_of=quantity.as_of or str(self.scenario.decision.start),
+            status=_status(quantity),
+            source_url=quantity.source_url,
+            source_title=quantity.source,
+        )
+        rejected = self.beaten(path, term)
+        why = quantity.why or ("" if quantity.source else "stated by the scenario")
+        self.ledger.add(
+            Resolved(path=path, chosen=figure, rejected=rejected, set_by="scenario", why=why)
+        )
+
+    def beaten(self, path: str, term: Term) -> tuple[Figure, ...]:
+        """What the default would have been, shown beside the override."""
+        if isinstance(term.default, str) and term.default.startswith("driver:"):
+            driver = self.catalog.driver(term.default.removeprefix("driver:"))
+            return (_in_term_unit(driver.chosen, term),)
+        return ()
+
+    def enter(self, path: str, figure: Figure, set_by: str, why: str = "") -> None:
+        self.ledger.add(Resolved(path=path, chosen=figure, set_by=set_by, why=why or figure.note))  # type: ignore[arg-type]
+
+    def default(self, path: str, term: Term, record: Any) -> None:  # noqa: ANN401
+        """Fall back to the term's default."""
+        if isinstance(term.default, float | int):
+            figure = Figure(
+                value=float(term.default),
+                unit=term.unit,
+                range_kind="exact",
+                as_of="2026-11-24",
+                note=term.why,
+            )
+            self.enter(path, figure, "default")
+        elif term.default.startswith("driver:"):
+            self.take(path, term, self.catalog.driver(term.default.removeprefix("driver:")))
+        elif term.default.startswith("chip:"):
+            self.from_chip(path, term, record)
+
+    def from_chip(self, path: str, term: Term, record: Any) -> None:  # noqa: ANN401
+        field, _, condition = str(term.default).removeprefix("chip:").partition(":")
+        found = record.figure(field, condition)
+        if found is not None:
+            self.take(path, term, found)
+        elif term.name == "allin_w_per_chip":
+            self.allin(path, record)
+        elif term.name == "die_area_mm2":
+            self.enter(path, DIE_AREA, "default")
+        else:
+            self.problem(
+                path,
+                f"the catalogue has no {field} of {record.name}",
+                f"write {term.name} in the scenario [{term.unit}]",
+            )
+
+    def allin(self, path: str, record: Any) -> None:  # noqa: ANN401
+        """All-in power from the rated power, where nobody states it."""
+        tdp = record.figure("tdp")
+        if tdp is None:
+            self.problem(
+                path,
+                f"the catalogue has neither all-in nor rated power of {record.name}",
+                "write allin_w_per_chip in the scenario [W]",
+            )
+            return
+        ratio, watts = ALLIN_OVER_TDP, tdp.chosen.value
+        figure = replace(
+            ratio,
+            value=watts * ratio.value,
+            low=watts * (ratio.low or 1.0),
+            high=watts * (ratio.high or 1.0),
+            unit="W",
+            status="derived",
+            note=f"rated {watts:g} W x {ratio.value:g}: {ratio.note}",
+        )
+        self.enter(path, figure, "derived")
+
+    def take(self, path: str, term: Term, found: Resolved) -> None:
+        """Take a catalogue figure, in the term's unit, with a range."""
+        ranged = with_default_range(found)
+        if ranged.chosen.unit == "B" and term.unit == "count":
+            chosen = _scaled(ranged.chosen, 1 / GIGA, "count")
+        else:
+            chosen = _in_term_unit(ranged.chosen, term)
+        why = "; ".join(text for text in (ranged.why, f"from {found.path}") if text)
+        self.ledger.add(replace(ranged, path=path, chosen=chosen, why=why))
+
+
+def _scaled(figure: Figure, factor: float, unit: str) -> Figure:
+    return replace(
+        figure,
+        value=figure.value * factor,
+        unit=unit,
+        low=None if figure.low is None else figure.low * factor,
+        high=None if figure.high is None else figure.high * factor,
+    )
+
+
+def _in_term_unit(figure: Figure, term: Term) -> Figure:
+    if figure.unit == term.unit:
+        return figure
+    target = find_unit(term.unit)
+    source = find_unit(figure.unit)
+    if {source.dimension, target.dimension} <= {"usd", "usd_per_chip"}:
+        return _scaled(figure, source.factor / target.factor, term.unit)  # price of one chip
+    return _scaled(figure, convert(1.0, figure.unit, target.dimension) / target.factor, term.unit)
+
+
+def _status(quantity: Quantity) -> Any:  # noqa: ANN401 - literal
+    if quantity.status:
+        return quantity.status
+    return "press" if quantity.source_url else "assumption"
+
+
+def _suggest(error: UnknownNameError) -> str:
+    from tapeout.errors import did_you_mean  # noqa: PLC0415 - only when something is wrong
+
+    hint = did_you_mean(error.suggestions)
+    return f"did you mean {hint}?" if hint else "see `tapeout catalog list`"
+
+
+def _shown(quantity: Quantity) -> str:
+    unit = f" {quantity.unit}" if quantity.unit else ""
+    if quantity.low is not None and quantity.high is not None:
+        return f"{quantity.low:g} to {quantity.high:g}{unit}"
+    return f"{quantity.value:g}{unit}"
+
+
+def out_of_bounds(term: Term, quantity: Quantity) -> str:
+    """Say what is wrong with a value's sign or size, if anything."""
+    numbers = [n for n in (quantity.low, quantity.value, quantity.high) if n is not None]
+    if term.sign in ("positive", "count") and min(numbers) < 0:
+        return "must not be negative"
+    if term.sign == "fraction" and not (min(numbers) >= 0 and max(numbers) <= 1):
+        return "must lie between 0 and 1"
+    return ""
+
+
+def resolve(scenario: Any, catalog: Catalog, what: str) -> Resolution:  # noqa: ANN401
+    """Resolve all inputs of a scenario.
+
+    Raises
+    ------
+    ProblemsError
+        Every value that cannot be resolved, with its remedy.
+    """
+    resolver = _Resolver(scenario, catalog)
+    for name, terms in GLOBAL_TERMS.items():
+        resolver.section(name, terms, getattr(scenario, name))
+    for key, option in scenario.options.items():
+        resolver.option(key, option)
+        if option.kind in ("buy", "build") and option.ceiling_chips_per_quarter is None:
+            resolver.omitted.append(f"supply ceiling of {key}: no figure, so none is applied")
+    problems = resolver.problems
+    if problems:
+        raise ProblemsError(what, problems)
+    return Resolution(ledger=resolver.ledger, omitted=tuple(resolver.omitted))
+
+
+def parse_date(value: object) -> dt.date | None:
+    """A date written as a date or as ISO text; None for anything else."""
+    if isinstance(value, dt.date):
+        return value
+    try:
+        return dt.date.fromisoformat(str(value))
+    except ValueError:
+        return None

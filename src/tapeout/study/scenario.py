@@ -1,0 +1,283 @@
+"""A scenario folder in, a checked `Scenario` out; every problem is reported at once.
+
+A folder holds `scenario.toml`, optionally `overlays.toml` (named patches) and `catalog.toml`
+(newer catalogue figures), and a README with the question. Files are data: size and encoding are
+checked before they are parsed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from tapeout.economics.sections import (
+    GLOBAL_SECTIONS,
+    DecisionSection,
+    FutureSection,
+    InstalledSection,
+    OfftakeSection,
+    Option,
+    PriorSection,
+    ReferenceSection,
+    ScaleSection,
+    Section,
+    StrategySection,
+)
+from tapeout.errors import Problem, ProblemsError, TapeoutError, did_you_mean, nearest
+from tapeout.serving.sections import SloSection
+from tapeout.workload.sections import ShiftSection, TrafficSection
+
+SCHEMA = 1
+LARGEST_BYTES = 2_000_000
+_LONGEST_SHOWN = 60
+
+
+class _ScenarioBase(Section):
+    schema_number: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
+    title: str = Field(max_length=200)
+    question: str = Field(default="", max_length=1000)
+    decision: DecisionSection  # type: ignore[valid-type]
+    scale: ScaleSection
+    traffic: tuple[TrafficSection, ...] = Field(min_length=1)
+    slo: dict[str, SloSection]
+    options: dict[str, Option] = Field(min_length=1)
+    strategy: tuple[StrategySection, ...] = Field(min_length=1)
+    prior: tuple[PriorSection, ...] = ()
+    future: tuple[FutureSection, ...] = ()
+    shift: tuple[ShiftSection, ...] = ()
+    offtake: OfftakeSection | None = None
+    installed: tuple[InstalledSection, ...] = ()
+    reference: tuple[ReferenceSection, ...] = ()
+
+
+def _scenario_model() -> type[BaseModel]:
+    sections: dict[str, Any] = {
+        name: (model, Field(default_factory=model)) for name, model in GLOBAL_SECTIONS.items()
+    }
+    return create_model("Scenario", __base__=_ScenarioBase, **sections)
+
+
+Scenario = _scenario_model()
+
+
+class Patch(BaseModel):
+    """A named change to a scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    why: Annotated[str, Field(min_length=3, max_length=500)]
+    set: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of `scenario.toml`, for editors."""
+    return Scenario.model_json_schema(by_alias=True)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file that somebody else wrote.
+
+    Raises
+    ------
+    ProblemsError
+        Missing, a folder, too large, not UTF-8, or not TOML.
+    """
+
+    def refuse(message: str, remedy: str) -> ProblemsError:
+        return ProblemsError(
+            what, [Problem(path=path.name, value="", message=message, remedy=remedy)]
+        )
+
+    if not path.is_file():
+        raise refuse("no such file", f"a scenario is a folder with {path.name}; see `tapeout new`")
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise refuse(f"{size:,} bytes", f"at most {LARGEST_BYTES:,} are read")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refuse(f"not UTF-8 (byte {error.start})", "save the file as UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise refuse(f"not TOML: {error}", "mend the line named") from None
+
+
+def load_scenario(folder: Path, patches: tuple[str, ...] = ()) -> Any:
+    """Load and check the scenario of a folder (or of a scenario.toml itself).
+
+    Parameters
+    ----------
+    folder : Path
+    patches : tuple of str
+        Names from `overlays.toml`, applied in order.
+
+    Returns
+    -------
+    Scenario
+
+    Raises
+    ------
+    ProblemsError
+        Every problem of shape: unknown keys with suggestions, wrong types, bad quantities.
+    """
+    path = folder if folder.suffix == ".toml" else folder / "scenario.toml"
+    what = f"scenario {folder}"
+    if not folder.exists():
+        raise ProblemsError(
+            what,
+            [
+                Problem(
+                    path=str(folder),
+                    value="",
+                    message="no such folder",
+                    remedy="make one with `tapeout new NAME`",
+                )
+            ],
+        )
+    raw = read_toml(path, what)
+    if not raw:
+        raise ProblemsError(
+            what,
+            [
+                Problem(
+                    path=path.name,
+                    value="",
+                    message="the file is empty",
+                    remedy="start from `tapeout new NAME`",
+                )
+            ],
+        )
+    if patches:
+        raw = _patched(raw, path.parent / "overlays.toml", patches, what)
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise ProblemsError(what, [_problem(item, raw) for item in error.errors()]) from None
+
+
+def _patched(raw: dict[str, Any], path: Path, names: tuple[str, ...], what: str) -> dict[str, Any]:
+    table = read_toml(path, what)
+    problems: list[Problem] = []
+    for name in names:
+        if name not in table:
+            hint = did_you_mean(nearest(name, table)) or "none is defined"
+            problems.append(
+                Problem(
+                    path=f"overlays.{name}",
+                    value="",
+                    message="no such overlay",
+                    remedy=f"did you mean {hint}?",
+                )
+            )
+            continue
+        try:
+            patch = Patch.model_validate(table[name])
+        except ValidationError as error:
+            problems += [
+                _problem(item, table[name], f"overlays.{name}.") for item in error.errors()
+            ]
+            continue
+        for dotted, value in patch.set.items():
+            problem = _put(raw, dotted, value)
+            if problem:
+                problems.append(
+                    Problem(path=f"overlays.{name}.{dotted}", value=_short(value), message=problem)
+                )
+    if problems:
+        raise ProblemsError(what, problems)
+    return raw
+
+
+def _put(raw: dict[str, Any], dotted: str, value: Any) -> str:
+    """Set a dotted path in place; return what is wrong, if anything."""
+    *parents, last = dotted.split(".")
+    node: Any = raw
+    for part in parents:
+        if isinstance(node, list):
+            matches = [item for item in node if part in (item.get("key"), item.get("name"))]
+            node = matches[0] if matches else None
+        elif isinstance(node, dict):
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
+            return f"names nothing ({part!r} is not there)"
+    if not isinstance(node, dict):
+        return "names nothing"
+    node[last] = value
+    return ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def _problem(item: Any, raw: Mapping[str, Any], prefix: str = "") -> Problem:
+    """Turn one pydantic error into a problem with a dotted path and a suggestion."""
+    location = [str(part) for part in item["loc"] if part not in ("buy", "rent", "build", "api")]
+    path = prefix + ".".join(location)
+    kind = item["type"]
+    value = "" if kind in ("missing", "union_tag_not_found") else _short(item.get("input"))
+    message, remedy = str(item["msg"]).removeprefix("Value error, "), ""
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1], raw)
+        hint = did_you_mean(nearest(location[-1], known))
+        message, remedy = "unknown key", f"did you mean {hint}?" if hint else "remove it"
+    elif kind == "missing":
+        message, remedy = "missing", "add it"
+    elif kind.startswith("union_tag"):
+        message, remedy = "kind must be one of buy, rent, build, api", 'for example kind = "buy"'
+    return Problem(path=path, value=value, message=message, remedy=remedy)
+
+
+def _known_keys(location: list[str], raw: Mapping[str, Any]) -> list[str]:
+    """Keys that would be allowed where an unknown one stood."""
+    schema = json_schema()
+    node: Any = schema
+    here: Any = raw
+    for part in location:
+        node = _descend(_deref(node, schema, here), part)
+        here = _step(here, part)
+    node = _deref(node, schema, here)
+    return list(node.get("properties", {}))
+
+
+def _step(here: Any, part: str) -> Any:
+    if isinstance(here, Mapping):
+        return here.get(part, {})
+    if isinstance(here, list) and part.isdigit() and int(part) < len(here):
+        return here[int(part)]
+    return {}
+
+
+def _descend(node: Any, part: str) -> Any:
+    if part in node.get("properties", {}):
+        return node["properties"][part]
+    extra = node.get("additionalProperties")
+    return node.get("items") or (extra if isinstance(extra, dict) else {})
+
+
+def _deref(node: Any, schema: Any, here: Any) -> Any:
+    if isinstance(node, dict) and "discriminator" in node and isinstance(here, Mapping):
+        node = {"$ref": node["discriminator"]["mapping"].get(str(here.get("kind")), "")}
+    if isinstance(node, dict) and "anyOf" in node:
+        node = next((n for n in node["anyOf"] if "$ref" in n or "properties" in n), node)
+    while isinstance(node, dict) and "$ref" in node:
+        name = str(node["$ref"]).rsplit("/", 1)[-1]
+        node = schema.get("$defs", {}).get(name, {})
+    return node if isinstance(node, dict) else {}
+
+
+def years_from(start: dt.date, date: dt.date) -> float:
+    """Years between two dates, negative before the start."""
+    return (date - start).days / 365.25
+
+
+def scenario_error(what: str, problems: list[Problem]) -> TapeoutError:
+    """One error for all problems of meaning."""
+    return cast("TapeoutError", ProblemsError(what, problems))
