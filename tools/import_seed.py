@@ -209,6 +209,9 @@ def convert_market(seed: Path) -> list[Row]:
             made["range_kind"] = "exact"  # a seller's own list price is what it charges
         made["note"] = f"{row['item']}; {row['note']}" if row["note"] else row["item"]
         made["superseded"] = to["superseded"]
+        for name in ("unit", "low", "high"):
+            if to[f"new_{name}"]:
+                made[name] = to[f"new_{name}"].removesuffix("-")
         release.append(made)
     if missing:
         sys.exit("seed_market.csv lacks\n" + "\n".join(missing))

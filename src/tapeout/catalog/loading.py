@@ -20,6 +20,7 @@ _TABLES = (
     "programmes.csv",
     "drivers.csv",
     "default_ranges.csv",
+    "peak_rates.csv",
 )
 
 

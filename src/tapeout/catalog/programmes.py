@@ -67,9 +67,11 @@ def _problems(raw: Mapping[str, str], cell: Cell) -> list[Problem]:
         problems.append(cell.problem("event", raw["event"], f"none of {', '.join(EVENTS)}"))
     if raw["status"] not in STATUSES:
         problems.append(cell.problem("status", raw["status"], f"none of {', '.join(STATUSES)}"))
-    for key in ("date", "date_low", "date_high"):
-        if not is_iso_date(raw[key]) and (raw[key] or key == "date"):
-            problems.append(cell.problem(key, raw[key], "not a date", "write YYYY-MM-DD"))
+    problems += [
+        cell.problem(key, raw[key], "not a date", "write YYYY-MM-DD")
+        for key in ("date", "date_low", "date_high")
+        if not is_iso_date(raw[key]) and (raw[key] or key == "date")
+    ]
     if raw["date_low"] and raw["date_high"] and raw["date_low"] > raw["date_high"]:
         problems.append(cell.problem("date_low", raw["date_low"], "after date_high"))
     if bool(raw["value"]) != bool(raw["unit"]):

@@ -79,7 +79,8 @@ class Catalog:
                 conditions = self._fields.setdefault(row.entity, {}).setdefault(row.field, [])
                 conditions.append(row.condition)
             self._rows.setdefault(row.key, []).append(row)
-        self._kinds[kind] = tuple(entities)
+        earlier = {name for names in self._kinds.values() for name in names}
+        self._kinds[kind] = tuple(name for name in entities if name not in earlier)
 
     # Looking up
 
