@@ -50,6 +50,12 @@ class ChipSpec:
         Timing error shared by all chips, and that of this chip alone (log units).
     inputs : tuple of str
         Catalogue paths the spec was built from.
+    assumptions : tuple of str
+        What was filled in because the record is blank, in words.
+    process_nm : float
+        Process class, for energy; 0 when unknown. [nm]
+    memory_kind : str
+        For energy, e.g. "HBM3e"; empty when unknown.
     """
 
     name: str
@@ -64,3 +70,6 @@ class ChipSpec:
     common_log_sd: float = 0.0
     own_log_sd: float = 0.0
     inputs: tuple[str, ...] = field(default=())
+    assumptions: tuple[str, ...] = field(default=())
+    process_nm: float = 0.0
+    memory_kind: str = ""

@@ -3,6 +3,7 @@
 from tapeout.fabric.collectives import collective_s, link_topology, system_topology
 from tapeout.fabric.lane import Lane
 from tapeout.fabric.switch import Switch
+from tapeout.fabric.systems import usual_system
 from tapeout.fabric.topology import Collective, Topology
 from tapeout.fabric.torus import Torus, sides
 from tapeout.fabric.two_level import TwoLevel
@@ -20,4 +21,5 @@ __all__ = [
     "link_topology",
     "sides",
     "system_topology",
+    "usual_system",
 ]

@@ -1,1 +1,34 @@
-"""Room perf."""
+"""Seconds and joules of one engine step on a placement, calibrated against measurements."""
+
+from tapeout.perf.constants import IDEAL, Fit, StackConstants, load_fit
+from tapeout.perf.memory import (
+    MemoryMap,
+    kv_per_chip_bytes,
+    max_sequences,
+    memory_map,
+    require_fit,
+    step_mix,
+    weights_per_chip_bytes,
+)
+from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
+from tapeout.perf.types import Placement, StepCost, TimingModel
+
+__all__ = [
+    "IDEAL",
+    "Fit",
+    "MemoryMap",
+    "PhysicalModel",
+    "Placement",
+    "RooflineModel",
+    "StackConstants",
+    "StepCost",
+    "TimingModel",
+    "kv_per_chip_bytes",
+    "load_fit",
+    "max_sequences",
+    "memory_map",
+    "prepare",
+    "require_fit",
+    "step_mix",
+    "weights_per_chip_bytes",
+]
