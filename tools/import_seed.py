@@ -223,9 +223,9 @@ def convert_programmes(seed: Path) -> list[Row]:
     return read(seed / "programmes.csv")
 
 
-def write(path: Path, rows: list[Row]) -> None:
+def write(path: Path, rows: list[Row], columns: list[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print(f"{path}: {len(rows)} rows")
@@ -246,7 +246,8 @@ def main() -> None:
         rows = convert(given.seed)
         if name != "programmes":
             rows.sort(key=lambda row: (row["entity"], row["field"], row["condition"]))
-        write(given.out / f"{name}.csv", rows)
+        columns = list(rows[0]) if name == "programmes" else list(COLUMNS)
+        write(given.out / f"{name}.csv", rows, columns)
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def _problems(raw: Mapping[str, str], cell: Cell) -> list[Problem]:
     ]
     if raw["date_low"] and raw["date_high"] and raw["date_low"] > raw["date_high"]:
         problems.append(cell.problem("date_low", raw["date_low"], "after date_high"))
-    if bool(raw["value"]) != bool(raw["unit"]):
-        problems.append(cell.problem("unit", raw["unit"], "value and unit go together"))
+    if raw["value"] and not raw["unit"]:  # a unit alone words a size ("tens of M USD")
+        problems.append(cell.problem("unit", raw["unit"], "a number needs its unit"))
     if not raw["source_url"]:
         problems.append(cell.problem("source_url", "", "an event needs its source"))
     return problems

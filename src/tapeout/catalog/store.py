@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from tapeout.catalog.choice import Choice, choose
 from tapeout.catalog.dates import first_day
 from tapeout.catalog.fields import FieldSpec, driver_registry, field_aliases, registry
-from tapeout.catalog.names import ChipNames, slug
+from tapeout.catalog.names import ChipNames, plain, slug
 from tapeout.catalog.programmes import ProgrammeEvent, programme_events
 from tapeout.catalog.release import DRIVER
 from tapeout.catalog.rows import Row
-from tapeout.errors import MissingFieldError, UnknownNameError
+from tapeout.errors import MissingFieldError, Problem, ProblemsError, UnknownNameError
 from tapeout.sources import Fact, Figure, Resolved
 
 Key = tuple[str, str, str]
@@ -44,6 +44,14 @@ class Conflict:
         values = [self.chosen.value, *(rival.value for rival in self.rivals)]
         low, high = min(values), max(values)
         return high / low if low > 0 else (low / high if high < 0 else float("inf"))
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        problem = Problem(path="as_of", value=text, message="not a date", remedy="write YYYY-MM-DD")
+        raise ProblemsError("a date", [problem]) from None
 
 
 class Catalog:
@@ -126,6 +134,19 @@ class Catalog:
         except UnknownNameError:
             known = [*self._names.aliases, *self._fields]
             raise UnknownNameError("catalogue entity", name, known) from None
+
+    def find_entity(self, name: str) -> str:
+        """Like `entity`, but a chip's name or alias comes first, and a programme will do.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing has this name; near ones are suggested.
+        """
+        try:
+            return self._names.find(name)
+        except UnknownNameError:
+            return self.entity(name)
 
     def kind_of(self, entity: str) -> str:
         """Return the kind of an entity: chip, market or driver."""
@@ -290,7 +311,7 @@ class Catalog:
 
         Prices, margins and drivers move; the memory of a chip sold in 2022 does not grow old.
         """
-        day = dt.date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+        day = _day(as_of) if isinstance(as_of, str) else as_of
         limit = (day - dt.timedelta(days=days)).isoformat()
         return tuple(
             resolved
@@ -321,7 +342,7 @@ class Catalog:
         return tuple(
             one
             for one in programme_events()
-            if (not programme or slug(one.programme) == slug(programme))
+            if (not programme or plain(one.programme) == plain(programme))
             and (not event or one.event == event)
         )
 
