@@ -1,6 +1,7 @@
 """Seconds and joules of one engine step on a placement, calibrated against measurements."""
 
 from tapeout.perf.constants import IDEAL, Fit, StackConstants, load_fit
+from tapeout.perf.formats import serving_formats, usual_precision
 from tapeout.perf.memory import (
     MemoryMap,
     kv_per_chip_bytes,
@@ -11,6 +12,7 @@ from tapeout.perf.memory import (
     weights_per_chip_bytes,
 )
 from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
+from tapeout.perf.placing import in_words, placements
 from tapeout.perf.types import Placement, StepCost, TimingModel
 
 __all__ = [
@@ -23,12 +25,16 @@ __all__ = [
     "StackConstants",
     "StepCost",
     "TimingModel",
+    "in_words",
     "kv_per_chip_bytes",
     "load_fit",
     "max_sequences",
     "memory_map",
+    "placements",
     "prepare",
     "require_fit",
+    "serving_formats",
     "step_mix",
+    "usual_precision",
     "weights_per_chip_bytes",
 ]

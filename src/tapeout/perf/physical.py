@@ -106,8 +106,8 @@ class PhysicalModel:
             Degrees of parallelism that do not fit one another.
         """
         chip = placement.system.chip
-        log_sd = float(np.hypot(self.fit.common_log_sd, own_log_sd(chip, self.fit)))
-        return _cost(placement, mix, self.constants(placement), log_sd)
+        error = (self.fit.common_log_sd, own_log_sd(chip, self.fit))
+        return _cost(placement, mix, self.constants(placement), error)
 
 
 def own_log_sd(chip: ChipSpec, fit: Fit) -> float:
@@ -126,10 +126,12 @@ class RooflineModel:
 
     def step_cost(self, placement: Placement, mix: StepMix) -> StepCost:
         """Time and energy of the steps of `mix`; raises as `PhysicalModel`."""
-        return _cost(placement, mix, IDEAL, 0.0)
+        return _cost(placement, mix, IDEAL, (0.0, 0.0))
 
 
-def _cost(placement: Placement, mix: StepMix, constants: StackConstants, log_sd: float) -> StepCost:
+def _cost(
+    placement: Placement, mix: StepMix, constants: StackConstants, error: tuple[float, float]
+) -> StepCost:
     ready = prepare(placement, mix)
     chip = placement.system.chip
     if chip.efficiency is not None:
@@ -147,7 +149,8 @@ def _cost(placement: Placement, mix: StepMix, constants: StackConstants, log_sd:
         by_kind_s=by_kind(ready.work, times),
         bound=bounds(times),
         outcome=_outcome(placement, mix),
-        log_sd=log_sd,
+        log_sd=float(np.hypot(*error)),
+        common_log_sd=error[0],
     )
 
 

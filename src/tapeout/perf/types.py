@@ -38,6 +38,7 @@ class StepCost:
     `by_kind_s` maps an operator kind ("gemm", "attention", "fabric", "overhead" ...) to its share
     of time; the shares add up to time_s. `bound` names the largest limit per step: "compute",
     "memory", "fabric" or "overhead". energy_j is for all chips of the replica, hosts excluded.
+    `log_sd` is the whole timing error, `common_log_sd` its part shared by all chips.
     """
 
     time_s: Floats
@@ -46,6 +47,7 @@ class StepCost:
     bound: tuple[str, ...]
     outcome: Ints
     log_sd: float
+    common_log_sd: float = 0.0
 
 
 class TimingModel(Protocol):
