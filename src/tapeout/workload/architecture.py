@@ -29,17 +29,20 @@ class Layer:
         Norms over the hidden state, as operators.
     norm_elements : int
         Their parameters (twice the width each with a bias).
+    residual : Part or None
+        What replaces the plain residual stream.
     """
 
     mixer: Mixer | None
     feed_forwards: tuple[Part, ...]
     norms: int
     norm_elements: int
+    residual: Part | None = None
 
     def parts(self) -> tuple[Part, ...]:
-        """Mixer and feed-forwards."""
-        mixer = (self.mixer,) if self.mixer is not None else ()
-        return (*mixer, *self.feed_forwards)
+        """Everything in the layer that has parameters of its own, norms aside."""
+        around = (self.mixer, self.residual)
+        return (*(part for part in around if part is not None), *self.feed_forwards)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,6 @@ class ModelArchitecture:
         Learned position embeddings.
     outer_elements : int
         Small parameters outside the layers: the final norm and what mixes streams.
-    streams : int
-        Copies of the residual stream (hyper-connections); 1 without.
     bidirectional : bool
         Masked diffusion: a step is a pass over prompt and block.
     next_token_layers : int
@@ -80,7 +81,6 @@ class ModelArchitecture:
     position_elements: int = 0
     outer_elements: int = 0
     head_bias: bool = False
-    streams: int = 1
     bidirectional: bool = False
     next_token_layers: int = 0
     has_vision_tower: bool = False

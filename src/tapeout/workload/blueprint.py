@@ -26,7 +26,6 @@ class Blueprint:
     outer_elements: int = 0
     position_elements: int = 0
     head_bias: bool = False
-    streams: int = 1
     bidirectional: bool = False
 
 
@@ -131,7 +130,12 @@ def shared_width(reader: Reader) -> int:
 
 
 def layer(
-    hidden: int, mixer: Mixer | None, *feed_forwards: Part, norms: int = 2, norm_width: int = 1
+    hidden: int,
+    mixer: Mixer | None,
+    *feed_forwards: Part,
+    norms: int = 2,
+    norm_width: int = 1,
+    residual: Part | None = None,
 ) -> Layer:
     """Put a layer together; `norm_width` is 2 for norms with a bias."""
     return Layer(
@@ -139,6 +143,7 @@ def layer(
         feed_forwards=tuple(feed_forwards),
         norms=norms,
         norm_elements=norms * norm_width * hidden,
+        residual=residual,
     )
 
 

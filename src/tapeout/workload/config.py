@@ -114,18 +114,24 @@ class Reader:
         return entries
 
     def numbers(self, key: str, layers: int) -> list[int]:
-        """Return a list of integers from 0, at least one a layer; required."""
+        """Return a list of integers from 0, cut to one a layer; required."""
+        return self._integers(key, layers)[:layers]
+
+    def indices(self, key: str) -> list[int]:
+        """Return a list of integers from 0 of any length; required."""
+        return self._integers(key, 0)
+
+    def _integers(self, key: str, least: int) -> list[int]:
         value = self.get(key)
         if value is None:
             self._missing((key,))
-            return [0] * layers
-        good = isinstance(value, Sequence) and all(
-            isinstance(entry, int) and 0 <= entry <= MOST for entry in value
-        )
-        if isinstance(value, str) or not good or len(value) < layers:  # type: ignore[arg-type]
-            self.note(key, value, f"a list of {layers} integers, one a layer, is needed")
-            return [0] * layers
-        return list(value)[:layers]  # type: ignore[call-overload,no-any-return]
+            return [0] * least
+        if isinstance(value, list) and len(value) >= least:
+            good = [entry for entry in value if type(entry) is int and 0 <= entry <= MOST]
+            if len(good) == len(value):
+                return good
+        self.note(key, value, f"a list of {least or 'some'} integers is needed")
+        return [0] * least
 
     def section(self, key: str) -> Reader:
         """Return a nested table that shares the list of problems; required."""

@@ -29,18 +29,30 @@ class Step:
 
 
 def step_of(mix: StepMix) -> Step:
-    """Prepare a mix; tokens without a number of prompts count as one prompt."""
-    prefill = np.atleast_1d(np.asarray(mix.prefill_tokens, dtype=np.float64))
-    prompts = np.where(mix.prefill_sequences > 0, mix.prefill_sequences, prefill > 0)
-    decode = np.atleast_1d(np.asarray(mix.decode_sequences, dtype=np.float64))
+    """Prepare a mix; tokens without a number of prompts count as one prompt.
+
+    Raises
+    ------
+    ValueError
+        The fields of the mix do not have one shape, nor shapes that broadcast.
+    """
+    prefill, cached, prompts, decode, kv, sampled = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(mix.prefill_tokens, dtype=np.float64)),
+        mix.prefill_context_tokens,
+        mix.prefill_sequences,
+        mix.decode_sequences,
+        mix.decode_kv_tokens,
+        mix.sampled_sequences,
+    )
+    prompts = np.where(prompts > 0, prompts, prefill > 0)
     return Step(
         prefill=prefill,
         prompts=prompts,
-        new=prefill / np.maximum(prompts, np.finfo(float).tiny),
-        cached=np.where(prefill > 0, mix.prefill_context_tokens, 0.0),
+        new=np.divide(prefill, prompts, out=np.zeros_like(prefill), where=prompts > 0),
+        cached=np.where(prefill > 0, cached, 0.0),
         decode=decode,
-        context=mix.decode_kv_tokens / np.maximum(decode, np.finfo(float).tiny),
-        sampled=np.atleast_1d(np.asarray(mix.sampled_sequences, dtype=np.float64)),
+        context=np.divide(kv, decode, out=np.zeros_like(prefill), where=decode > 0),
+        sampled=sampled,
     )
 
 

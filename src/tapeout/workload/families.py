@@ -6,7 +6,7 @@ public implementations; the parameter counts of `tests/workload/parameters.csv` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from tapeout.workload.blueprint import (
@@ -43,7 +43,10 @@ def llama_like(traits: Traits) -> Family:
 
 
 def _window(reader: Reader) -> SlidingSpan | None:
-    enabled = reader.flag("use_sliding_window", default=True)
+    # The Qwen configurations name a window but leave it off unless they say otherwise.
+    enabled = reader.flag(
+        "use_sliding_window", default=not reader.text("model_type").startswith("qwen")
+    )
     if enabled and reader.has("sliding_window"):
         return SlidingSpan(reader.integer("sliding_window"))
     return None
@@ -64,8 +67,7 @@ def mixture_like(traits: Traits) -> Family:
         mixer = attention(reader, traits, _window(reader))
         experts = mixture(reader, traits)
         step = reader.integer("decoder_sparse_step", default=1)
-        skipped = reader.get("mlp_only_layers") or ()
-        skipped = skipped if isinstance(skipped, Sequence) else ()
+        skipped = reader.indices("mlp_only_layers") if reader.has("mlp_only_layers") else []
         parts: list[Part] = [
             experts
             if index not in skipped and (index + 1) % step == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,41 +56,42 @@ class Indexer:
         return 2 * self.head_dim if self.owned else 0
 
     def rows(self) -> tuple[Row, ...]:
-        """Scores over everything cached; they cannot be split, every rank needs the choice."""
-        if not self.owned:
-            return ()
-        pair_flop = FLOP_PER_MAC * self.heads * self.head_dim
-        return (
-            Row(
-                name="prefill_index",
-                kind="attention_prefill",
-                dtype="fp8",
-                shard="replicated",
-                n=1.0,
-                k=float(self.head_dim),
-                m=Term(1.0, PREFILL),
-                flop=Term(pair_flop, PromptPairs(FULL)),
-                activation=Term(float(self.heads * self.head_dim), PREFILL),
-                kv=Term(self.cache_bytes_per_token, PromptCache(FULL)),
-            ),
-            Row(
-                name="decode_index",
-                kind="attention_decode",
-                dtype="fp8",
-                shard="replicated",
-                n=1.0,
-                k=float(self.head_dim),
-                m=Term(1.0, DECODE),
-                flop=Term(pair_flop, DecodeReads(FULL)),
-                activation=Term(float(self.heads * self.head_dim), DECODE),
-                kv=Term(self.cache_bytes_per_token, DecodeCache(FULL)),
-            ),
-        )
+        """Scores over everything cached."""
+        return index_rows(self.heads, self.head_dim, FULL) if self.owned else ()
 
     @property
     def cache_bytes_per_token(self) -> float:
         """Index key in fp8 with its scale, whatever the format of the cache."""
         return self.head_dim + INDEX_SCALE_BYTES if self.owned else 0.0
+
+
+def index_rows(heads: int, head_dim: int, span: Span) -> tuple[Row, Row]:
+    """Scores of queries against index keys in fp8; not split, since every rank needs the choice."""
+    pair_flop = float(FLOP_PER_MAC * heads * head_dim)
+    token_bytes = head_dim + INDEX_SCALE_BYTES
+    queries = float(heads * head_dim)  # one byte each
+    prefill = Row(
+        name="prefill_index",
+        kind="attention_prefill",
+        dtype="fp8",
+        shard="replicated",
+        m=Term(1.0, PREFILL),
+        n=1.0,
+        k=float(head_dim),
+        flop=Term(pair_flop, PromptPairs(span)),
+        activation=Term(queries, PREFILL),
+        kv=Term(token_bytes, PromptCache(span)),
+    )
+    decode = replace(
+        prefill,
+        name="decode_index",
+        kind="attention_decode",
+        m=Term(1.0, DECODE),
+        flop=Term(pair_flop, DecodeReads(span)),
+        activation=Term(queries, DECODE),
+        kv=Term(token_bytes, DecodeCache(span)),
+    )
+    return prefill, decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,7 @@ def _embedding_row(architecture: ModelArchitecture) -> Row:
 
 def _norm_row(architecture: ModelArchitecture, formats: TensorFormats, norms: int) -> Row:
     """Norms with their residual adds; the small parameters of all layers are charged here."""
-    width = architecture.hidden * architecture.streams
+    width = architecture.hidden
     small = small_elements(architecture) * weight_element_bytes(formats.embedding)
     return Row(
         name="norm",

@@ -293,3 +293,55 @@ class GatedDeltaNet(_Stateful):
             decode_flop=decode + conv,
             prefill_flop=prefill + conv,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KimiDelta(_Stateful):
+    """Delta rule with one decay a channel (Kimi Delta Attention).
+
+    Attributes
+    ----------
+    full_rank_gate : bool
+        The output gate is one matrix (Kimi K3) instead of a pair of rank `head_dim`.
+    """
+
+    heads: int
+    head_dim: int
+    kernel: int
+    full_rank_gate: bool = False
+
+    @property
+    def width(self) -> int:
+        """Width of all queries, keys or values."""
+        return self.heads * self.head_dim
+
+    def matrices(self, hidden: int) -> tuple[Matrix, ...]:
+        """Return projections to q, k, v, decay, step and gate, and out."""
+        low_rank = Matrix(name="mixer_gate_up", n=self.width, k=self.head_dim)
+        gates = self.heads + self.head_dim * (1 if self.full_rank_gate else 2)
+        parts = (
+            Matrix(name="mixer_in", n=self.width * (4 if self.full_rank_gate else 3), k=hidden),
+            Matrix(name="mixer_gates", n=gates, k=hidden, shard="replicated"),
+            low_rank,
+            Matrix(name="mixer_out", n=hidden, k=self.width, shard="row"),
+        )
+        return parts if self.full_rank_gate else (*parts, low_rank)
+
+    def small_elements(self, hidden: int) -> int:  # noqa: ARG002
+        """Convolutions, step biases, decay a head, gated norm."""
+        return 3 * self.width * self.kernel + self.width + self.heads + self.head_dim
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """Scan with one d x d state a head."""
+        decode, prefill = delta_flop(self.heads, self.head_dim, self.head_dim)
+        conv = 2.0 * self.kernel * 3 * self.width
+        return Recurrence(
+            label="kimi_delta",
+            state=self.width * self.head_dim,
+            conv_state=3 * self.width * (self.kernel - 1),
+            width=6 * self.width,
+            heads=self.heads,
+            decode_flop=decode + conv,
+            prefill_flop=prefill + conv,
+        )

@@ -16,10 +16,12 @@ from tapeout.workload.architecture import ModelArchitecture, NativeFormats
 from tapeout.workload.blueprint import hidden_of
 from tapeout.workload.config import Reader
 from tapeout.workload.families import TRANSFORMERS
+from tapeout.workload.formats import FORMAT_BYTES
 from tapeout.workload.hybrids import HYBRIDS
+from tapeout.workload.recent import RECENT
 
 MOST_CONFIG_BYTES = int(5 * MEGA)
-FAMILIES = {**TRANSFORMERS, **HYBRIDS}
+FAMILIES = {**TRANSFORMERS, **HYBRIDS, **RECENT}
 
 
 class _Alias(NamedTuple):
@@ -158,7 +160,6 @@ def architecture_from_config(name: str, config: Mapping[str, object]) -> ModelAr
         position_elements=blueprint.position_elements,
         outer_elements=blueprint.final_norm_elements + blueprint.outer_elements,
         head_bias=blueprint.head_bias,
-        streams=blueprint.streams,
         bidirectional=blueprint.bidirectional,
         next_token_layers=reader.integer(
             "num_nextn_predict_layers", "mtp_num_hidden_layers", default=0, low=0
@@ -190,15 +191,16 @@ def _family(reader: Reader) -> str | None:
 def _native(reader: Reader) -> NativeFormats:
     """Formats of the checkpoint, from `quantization_config` and `expert_dtype`."""
     settings = reader.get("quantization_config")
-    wide = NativeFormats()
+    narrow = reader.text("expert_dtype")
+    wide = NativeFormats(expert=narrow) if narrow in FORMAT_BYTES else NativeFormats()
     if not isinstance(settings, Mapping):
         return wide
     method = settings.get("quant_method")
     if method == "mxfp4":
         return NativeFormats(weight="bf16", expert="mxfp4")
     if method == "fp8":
-        narrow = reader.text("expert_dtype") == "fp4"
-        return NativeFormats(weight="fp8", expert="mxfp4" if narrow else "fp8")
+        # Experts of DeepSeek-V4: fp4 with one power-of-two scale for 32 elements.
+        return NativeFormats(weight="fp8", expert="mxfp4" if narrow == "fp4" else "fp8")
     weights = settings.get("weights")
     if isinstance(weights, Mapping) and weights.get("num_bits") == 4:
         return NativeFormats(weight="bf16", expert="int4")
