@@ -128,9 +128,9 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
     inputs, key = case.inputs, option.key
     path = f"options.{key}"
     quantity = quantity_inputs(case, key)
-    new = case.fleet.of(case.fleet.plan.new_chips, key)
-    alive = case.fleet.of(case.fleet.plan.chips, key)
-    expired = case.fleet.of(case.fleet.plan.expired_chips, key)
+    new = case.fleet.plan.new_chips[key]
+    alive = case.fleet.plan.chips[key]
+    expired = case.fleet.plan.expired_chips[key]
     scales = _scaling(option)
     entries: list[Entry] = []
 
@@ -209,8 +209,8 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
     inputs, key = case.inputs, option.key
     path = f"options.{key}"
     quantity = quantity_inputs(case, key)
-    power_w = case.fleet.of(case.fleet.power_w, key)
-    busy = case.fleet.of(case.fleet.busy_fraction, key) * utilisation(inputs)
+    power_w = case.fleet.power_w[key]
+    busy = case.fleet.busy_fraction[key] * utilisation(inputs)
     idle = inputs("site.idle_power_fraction")
     load = (idle + (1.0 - idle) * busy) * inputs("site.mean_power_fraction")
     kwh = power_w / KILO * QUARTER_HOURS * load
@@ -260,7 +260,7 @@ def _all_quantities(case: Case) -> tuple[str, ...]:
 def _memo(case: Case, option: SiliconOption, capital: Floats) -> list[Entry]:
     """Straight-line depreciation: shown, never paid."""
     key = option.key
-    alive = case.fleet.of(case.fleet.plan.chips, key)
+    alive = case.fleet.plan.chips[key]
     life = option_life_quarters(option, case.inputs)[:, None]
     system = tuple(f"options.{key}.{part}" for part in SYSTEM_PARTS)
     line = Line(
@@ -279,7 +279,7 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
     inputs, key = case.inputs, option.key
     path = f"options.{key}"
     quantity = quantity_inputs(case, key)
-    chip_quarters = case.fleet.of(case.fleet.plan.carried["rent"], key)
+    chip_quarters = case.fleet.plan.carried[key]["rent"]
     paid = chip_quarters * inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
     what = (f"{path}.rent_usd_per_chip_hour", "market.rent_drift_per_year")
     entries: list[Entry] = []
@@ -310,7 +310,7 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
 def _port_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Porting engineers: once, then as long as the option is in use."""
     path = f"options.{option.key}"
-    there = case.fleet.of(case.fleet.plan.chips, option.key) > 0
+    there = case.fleet.plan.chips[option.key] > 0
     first = there & ~np.concatenate([np.zeros((there.shape[0], 1), bool), there[:, :-1]], axis=1)
     first = first & (np.cumsum(first, axis=1) == 1)
     usd = first * case.inputs(f"{path}.port_usd")
@@ -332,7 +332,7 @@ def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Tokens bought by the million; nothing is held, so only tokens used are paid."""
     inputs, path = case.inputs, f"options.{option.key}"
     time = mid_quarter_years(case.quarters)[None, :]
-    used = case.fleet.of(case.fleet.tokens_used, option.key)
+    used = case.fleet.tokens_used[option.key]
     tokens = used / (1.0 + inputs("fleet.spares_fraction")) * utilisation(inputs) * QUARTER_S
     price = inputs(f"{path}.usd_per_mtok") * np.exp(-inputs(f"{path}.decline_per_year") * time)
     line = Line(
@@ -354,7 +354,9 @@ def tokens_served(case: Case) -> Floats:
     The fleet is sized for the peak and the spares; the mean day, and the batch work that fills
     the gap, is what it serves.
     """
-    used = case.fleet.tokens_used.sum(axis=2) / (1.0 + case.inputs("fleet.spares_fraction"))
+    used = sum(case.fleet.tokens_used.values(), np.zeros((1, 1))) / (
+        1.0 + case.inputs("fleet.spares_fraction")
+    )
     served: Floats = used * utilisation(case.inputs) * QUARTER_S
     return served
 

@@ -177,7 +177,7 @@ def _volume_lines(case: Case) -> list[Entry]:
     option = case.setting.options["own"]
     quantity = quantity_inputs(case, "own")
     price = chip_price_usd(option, inputs, negotiated=False)
-    new = case.fleet.of(case.fleet.plan.new_chips, "own")
+    new = case.fleet.plan.new_chips["own"]
     deposit = new * price * inputs(f"{OWN}.prepayment_fraction")
     lead = PREPAYMENT_LEAD_QUARTERS
     earlier = np.zeros_like(deposit)
@@ -261,13 +261,13 @@ def _excess_chips(case: Case) -> tuple[Floats, tuple[str, ...]]:
 def _rebates(case: Case) -> Entry:
     """Rebates and equity a merchant vendor withdraws from a customer that builds."""
     inputs, plan = case.inputs, case.fleet.plan
-    lost = np.zeros(plan.new_chips.shape[:2])
+    lost = np.zeros(plan.unmet.shape)
     what: list[str] = [f"{OWN}.rebate_lost_fraction"]
     for key in plan.options:
         option = case.setting.options[key]
         if option.kind == "buy":
             list_price = chip_price_usd(option, inputs, negotiated=False)
-            lost = lost + case.fleet.of(plan.new_chips, key) * list_price
+            lost = lost + plan.new_chips[key] * list_price
             what += [*quantity_inputs(case, key), f"options.{key}.price_usd"]
     line = _line(
         "rebates_lost",
@@ -293,7 +293,7 @@ def _idle_hall_line(case: Case) -> list[Entry]:
     share = inputs(f"{OWN}.eligible_fraction")
     chips = need * share * ramp_fraction(dates.planned_service, ramp, quarters) / unit
     it_w = inputs(f"{OWN}.it_w_per_chip")
-    waiting = np.maximum(chips - case.fleet.of(case.fleet.plan.chips, "own"), 0.0) * it_w
+    waiting = np.maximum(chips - case.fleet.plan.chips["own"], 0.0) * it_w
     time = mid_quarter_years(quarters)[None, :]
     until = np.minimum(dates.full_volume, dates.planned_service + IDLE_HALL_YEARS)[:, None]
     waiting = np.where(time < until, waiting, 0.0)

@@ -110,22 +110,3 @@ def maturity_fraction(
     """
     progress = np.clip(since_years / np.maximum(years_to_mature, 1e-9), 0.0, 1.0)
     return start_fraction + (1.0 - start_fraction) * progress
-
-
-def geometric_spins(u: Floats, p_first: Floats, p_later: Floats, most: int = 4) -> Floats:
-    """Extra steppings after the first silicon, from a uniform draw by inverse CDF.
-
-    None with probability `p_first`; each further one succeeds with `p_later`; capped at `most`.
-
-    Examples
-    --------
-    >>> u = np.array([0.1, 0.2, 0.9])
-    >>> geometric_spins(u, np.array([0.14]), np.array([0.6])).tolist()
-    [0.0, 1.0, 3.0]
-    """
-    reached = np.broadcast_to(p_first, u.shape)
-    spins = np.zeros(u.shape)
-    for _ in range(most):
-        spins += u > reached
-        reached = reached + (1.0 - reached) * p_later
-    return spins

@@ -106,7 +106,7 @@ BuildOption = create_model("BuildOption", __base__=_BuildBase, **_fields(OPTION_
 ApiOption = create_model("ApiOption", __base__=_ApiBase, **_fields(OPTION_TERMS["api"]))
 
 Option = Annotated[
-    BuyOption | RentOption | BuildOption | ApiOption,  # type: ignore[valid-type]
+    BuyOption | RentOption | BuildOption | ApiOption,
     Field(discriminator="kind"),
 ]
 

@@ -255,29 +255,25 @@ def option_power_w(option: SiliconOption, inputs: Inputs) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """A fleet plan with the rates behind it; arrays (draw, quarter, option) unless said.
+    """A fleet plan with the rates behind it; one array (draw, quarter) per option.
 
     Attributes
     ----------
-    tokens_capacity, tokens_used : array
+    tokens_capacity, tokens_used : mapping of option to array
         Output rate the chips can hold, and the rate asked of them at the peak. [tokens/s]
-    power_w : array
+    power_w : mapping of option to array
         Provisioned power at the meter. [W]
-    busy_fraction : array
+    busy_fraction : mapping of option to array
         Share of capacity used at the peak.
     dates : Schedule or None
     """
 
     plan: FleetPlan
-    tokens_capacity: Floats
-    tokens_used: Floats
-    power_w: Floats
-    busy_fraction: Floats
+    tokens_capacity: Mapping[str, Floats]
+    tokens_used: Mapping[str, Floats]
+    power_w: Mapping[str, Floats]
+    busy_fraction: Mapping[str, Floats]
     dates: Schedule | None
-
-    def of(self, values: Floats, key: str) -> Floats:
-        """Slice one option out, shape (draw, quarter)."""
-        return values[:, :, self.plan.options.index(key)]
 
 
 def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objective) -> Fleet:
@@ -290,21 +286,20 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
     planned = plan(
         capacity_need(setting, inputs, objective), supplies(setting, strategy, inputs, objective)
     )
-    rates, power = [], []
+    capacity: dict[str, Floats] = {}
+    power: dict[str, Floats] = {}
     for key in planned.options:
         option = setting.options[key]
-        shape = planned.chips.shape[:2]
         rate = rate_by_quarter(option, inputs, dates, setting.quarters)
-        rates.append(np.broadcast_to(rate, shape))
+        capacity[key] = planned.carried[key]["tokens"] * rate
         watts = 0.0 if option.kind == "api" else option_power_w(option, inputs)
-        power.append(np.broadcast_to(watts, shape))
-    capacity = planned.carried["tokens"] * np.stack(rates, axis=2)
-    busy = planned.busy_fraction
+        power[key] = planned.carried[key]["power"] * watts
+    busy = {key: planned.busy_fraction(key) for key in planned.options}
     return Fleet(
         plan=planned,
         tokens_capacity=capacity,
-        tokens_used=capacity * busy,
-        power_w=planned.carried["power"] * np.stack(power, axis=2),
+        tokens_used={key: capacity[key] * busy[key] for key in planned.options},
+        power_w=power,
         busy_fraction=busy,
         dates=dates,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,88 +60,97 @@ class Supply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPlan:
-    """What is taken, what is there and what it does; arrays are (draw, quarter, option).
+    """What is taken, what is there and what it does; one array (draw, quarter) per option.
 
     `chips` counts chips in service, `new_chips` those taken in the quarter and `expired_chips`
-    those whose life ended as the quarter began. `capacity` and `used` are in the unit of the plan,
-    `busy_fraction` is used over capacity. `carried[name]` sums a vintage quantity over the chips
-    in service. `unmet` has shape (draw, quarter).
+    those whose life ended as the quarter began. `capacity` and `used` are in the unit of the plan.
+    `carried[option][name]` sums a vintage quantity over the chips in service. `unmet` has shape
+    (draw, quarter).
     """
 
     options: tuple[str, ...]
-    chips: Floats
-    new_chips: Floats
-    expired_chips: Floats
-    capacity: Floats
-    used: Floats
-    carried: Mapping[str, Floats]
+    chips: Mapping[str, Floats]
+    new_chips: Mapping[str, Floats]
+    expired_chips: Mapping[str, Floats]
+    capacity: Mapping[str, Floats]
+    used: Mapping[str, Floats]
+    carried: Mapping[str, Mapping[str, Floats]]
     unmet: Floats
 
-    @property
-    def busy_fraction(self) -> Floats:
-        """Share of the capacity in use, zero where there is none."""
-        return np.divide(
-            self.used, self.capacity, out=np.zeros_like(self.used), where=self.capacity > 0
-        )
+    def busy_fraction(self, option: str) -> Floats:
+        """Share of an option's capacity in use, zero where there is none."""
+        capacity, used = self.capacity[option], self.used[option]
+        return np.divide(used, capacity, out=np.zeros_like(used), where=capacity > 0)
 
 
 class _Stock:
-    """Chips of one option as the plan walks through the quarters."""
+    """Chips of one option as the plan walks through the quarters.
+
+    Arrays are (quarter, draw) inside, so that one quarter is contiguous.
+    """
 
     def __init__(self, supply: Supply, draws: int, quarters: int) -> None:
         shape = (draws, quarters)
         self.supply = supply
-        self.unit = np.broadcast_to(supply.unit_per_chip, shape)
-        self.gain = np.broadcast_to(supply.vintage_gain, shape)
-        self.active = np.broadcast_to(supply.active, shape)
+        self.unit = _by_quarter(supply.unit_per_chip, shape)
+        self.active = _by_quarter(supply.active, shape)
+        ramp, ceiling = supply.ramp_fraction, supply.ceiling_chips
+        self.ramp = None if ramp is None else _by_quarter(ramp, shape)
+        self.ceiling = None if ceiling is None else _by_quarter(ceiling, shape)
         self.life = np.broadcast_to(supply.life_quarters, (draws,))
-        ceiling = supply.ceiling_chips
-        self.ceiling = None if ceiling is None else np.broadcast_to(ceiling, shape)
-        self.weights = {"": self.gain} | {
-            name: np.broadcast_to(values, shape) for name, values in supply.carried.items()
+        self.weights = {"": _by_quarter(supply.vintage_gain, shape)} | {
+            name: _by_quarter(values, shape) for name, values in supply.carried.items()
         }
         self.rows = np.arange(draws)
-        self.new = np.zeros(shape)
-        self.expired = np.zeros(shape)
-        self.chips = np.zeros(shape)
-        self.sums = {name: np.zeros(shape) for name in self.weights}
+        flipped = (quarters, draws)
+        self.new = np.zeros(flipped)
+        self.expired = np.zeros(flipped)
+        self.chips = np.zeros(flipped)
+        self.sums = {name: np.zeros(flipped) for name in self.weights}
         self.level = np.zeros(draws)
         self.running = {name: np.zeros(draws) for name in self.weights}
 
     def expire(self, quarter: int) -> None:
         """Retire the vintage whose life ended."""
         born = quarter - self.life
+        if born.max() < 0:
+            return
         old = np.maximum(born, 0)
-        gone = np.where(born >= 0, self.new[self.rows, old], 0.0)
-        self.expired[:, quarter] = gone
+        gone = np.where(born >= 0, self.new[old, self.rows], 0.0)
+        self.expired[quarter] = gone
         self.level -= gone
         for name, weight in self.weights.items():
-            self.running[name] -= gone * weight[self.rows, old]
+            self.running[name] -= gone * weight[old, self.rows]
 
     def capacity(self, quarter: int) -> Floats:
         """Capacity of the chips in service, shape (draw,)."""
-        return np.maximum(self.running[""], 0.0) * self.unit[:, quarter]
+        capacity: Floats = np.maximum(self.running[""], 0.0) * self.unit[quarter]
+        return capacity
 
     def take(self, quarter: int, shortfall: Floats) -> None:
         """Take the chips that close a shortfall of capacity, where that is possible."""
-        each = self.gain[:, quarter] * self.unit[:, quarter]
+        each = self.weights[""][quarter] * self.unit[quarter]
         wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=each > 0)
-        wanted = np.where(self.active[:, quarter], np.maximum(wanted, 0.0), 0.0)
+        wanted *= self.active[quarter]
         if self.supply.smallest_chips:
             least = np.maximum(self.supply.smallest_chips - self.level, 0.0)
             wanted = np.where(wanted > 0, np.maximum(wanted, least), 0.0)
         if self.ceiling is not None:
-            wanted = np.minimum(wanted, self.ceiling[:, quarter])
-        self.new[:, quarter] = wanted
+            wanted = np.minimum(wanted, self.ceiling[quarter])
+        self.new[quarter] = wanted
         self.level += wanted
         for name, weight in self.weights.items():
-            self.running[name] += wanted * weight[:, quarter]
+            self.running[name] += wanted * weight[quarter]
 
     def record(self, quarter: int) -> None:
         """Keep the state of the quarter; rounding may not leave a negative stock."""
-        self.chips[:, quarter] = np.maximum(self.level, 0.0)
+        np.maximum(self.level, 0.0, out=self.chips[quarter])
         for name, running in self.running.items():
-            self.sums[name][:, quarter] = np.maximum(running, 0.0)
+            np.maximum(running, 0.0, out=self.sums[name][quarter])
+
+
+def _by_quarter(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.broadcast_to(values, shape).T)
 
 
 def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
@@ -162,23 +172,24 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     FleetPlan
     """
     draws, quarters = need.shape
+    wanted = _by_quarter(need, need.shape)
     stocks = [_Stock(supply, draws, quarters) for supply in supplies]
-    ramped = [stock for stock in stocks if stock.supply.ramp_fraction is not None]
-    filling = [stock for stock in stocks if stock.supply.ramp_fraction is None]
+    ramped = [stock for stock in stocks if stock.ramp is not None]
+    filling = [stock for stock in stocks if stock.ramp is None]
     for quarter in range(quarters):
         for stock in stocks:
             stock.expire(quarter)
-        wanted = need[:, quarter]
         for stock in ramped:
-            share = stock.supply.ramp_fraction
-            assert share is not None
-            target = np.broadcast_to(share, need.shape)[:, quarter] * wanted
+            assert stock.ramp is not None
+            target = stock.ramp[quarter] * wanted[quarter]
             stock.take(quarter, np.maximum(target - stock.capacity(quarter), 0.0))
-        total = sum((stock.capacity(quarter) for stock in stocks), np.zeros(draws))
+        short = wanted[quarter].copy()
+        for stock in stocks:
+            short -= stock.capacity(quarter)
         for stock in filling:
             before = stock.capacity(quarter)
-            stock.take(quarter, np.maximum(wanted - total, 0.0))
-            total = total + stock.capacity(quarter) - before
+            stock.take(quarter, np.maximum(short, 0.0))
+            short -= stock.capacity(quarter) - before
         for stock in stocks:
             stock.record(quarter)
     return _collect(need, ramped + filling, [supply.key for supply in supplies])
@@ -192,25 +203,20 @@ def _collect(need: Floats, stocks: Sequence[_Stock], order: Sequence[str]) -> Fl
     by_key = {stock.supply.key: stock for stock in stocks}
     for stock in stocks:
         key = stock.supply.key
-        capacity[key] = stock.sums[""] * stock.unit
+        capacity[key] = (stock.sums[""] * stock.unit).T
         used[key] = np.minimum(capacity[key], left)
         left = left - used[key]
-    names = {name for stock in stocks for name in stock.sums if name}
-    zero = np.zeros(need.shape)
-
-    def stack(pick: Mapping[str, Floats]) -> Floats:
-        return np.stack([pick[key] for key in order], axis=2)
-
+    by_name = {key: by_key[key] for key in order}
     return FleetPlan(
         options=tuple(order),
-        chips=stack({key: stock.chips for key, stock in by_key.items()}),
-        new_chips=stack({key: stock.new for key, stock in by_key.items()}),
-        expired_chips=stack({key: stock.expired for key, stock in by_key.items()}),
-        capacity=stack(capacity),
-        used=stack(used),
+        chips={key: stock.chips.T for key, stock in by_name.items()},
+        new_chips={key: stock.new.T for key, stock in by_name.items()},
+        expired_chips={key: stock.expired.T for key, stock in by_name.items()},
+        capacity={key: capacity[key] for key in order},
+        used={key: used[key] for key in order},
         carried={
-            name: stack({key: stock.sums.get(name, zero) for key, stock in by_key.items()})
-            for name in sorted(names)
+            key: {name: total.T for name, total in stock.sums.items() if name}
+            for key, stock in by_name.items()
         },
         unmet=np.maximum(left, 0.0),
     )

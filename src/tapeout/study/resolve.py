@@ -53,7 +53,7 @@ class Resolution:
 
 
 class _Resolver:
-    def __init__(self, scenario: Any, catalog: Catalog) -> None:  # noqa: ANN401 - built model
+    def __init__(self, scenario: Any, catalog: Catalog) -> None:
         self.scenario = scenario
         self.catalog = catalog
         self.ledger = Ledger()
@@ -63,7 +63,7 @@ class _Resolver:
     def problem(self, path: str, message: str, remedy: str = "", value: str = "") -> None:
         self.problems.append(Problem(path=path, value=value, message=message, remedy=remedy))
 
-    def section(self, name: str, terms: Iterable[Term], section: Any) -> None:  # noqa: ANN401
+    def section(self, name: str, terms: Iterable[Term], section: Any) -> None:
         for term in terms:
             path = f"{name}.{term.name}"
             written = getattr(section, term.name)
@@ -72,7 +72,7 @@ class _Resolver:
             else:
                 self.default(path, term, None)
 
-    def option(self, key: str, option: Any) -> None:  # noqa: ANN401
+    def option(self, key: str, option: Any) -> None:
         record = None
         if option.kind != "api":
             try:
@@ -95,7 +95,7 @@ class _Resolver:
         if option.kind in ("buy", "rent"):
             self.generation(key, option, record)
 
-    def generation(self, key: str, option: Any, record: Any) -> None:  # noqa: ANN401
+    def generation(self, key: str, option: Any, record: Any) -> None:
         """Date the option's own chip was first sold; synthetic generations count from there."""
         start = self.scenario.decision.start
         released = record.release_date or option.available_from or start
@@ -131,13 +131,13 @@ class _Resolver:
             source_url=quantity.source_url,
             source_title=quantity.source,
         )
-        rejected = self.beaten(path, term)
+        rejected = self.beaten(term)
         why = quantity.why or ("" if quantity.source else "stated by the scenario")
         self.ledger.add(
             Resolved(path=path, chosen=figure, rejected=rejected, set_by="scenario", why=why)
         )
 
-    def beaten(self, path: str, term: Term) -> tuple[Figure, ...]:
+    def beaten(self, term: Term) -> tuple[Figure, ...]:
         """What the default would have been, shown beside the override."""
         if isinstance(term.default, str) and term.default.startswith("driver:"):
             driver = self.catalog.driver(term.default.removeprefix("driver:"))
@@ -147,7 +147,7 @@ class _Resolver:
     def enter(self, path: str, figure: Figure, set_by: str, why: str = "") -> None:
         self.ledger.add(Resolved(path=path, chosen=figure, set_by=set_by, why=why or figure.note))  # type: ignore[arg-type]
 
-    def default(self, path: str, term: Term, record: Any) -> None:  # noqa: ANN401
+    def default(self, path: str, term: Term, record: Any) -> None:
         """Fall back to the term's default."""
         if isinstance(term.default, float | int):
             figure = Figure(
@@ -163,7 +163,7 @@ class _Resolver:
         elif term.default.startswith("chip:"):
             self.from_chip(path, term, record)
 
-    def from_chip(self, path: str, term: Term, record: Any) -> None:  # noqa: ANN401
+    def from_chip(self, path: str, term: Term, record: Any) -> None:
         field, _, condition = str(term.default).removeprefix("chip:").partition(":")
         found = record.figure(field, condition)
         if found is not None:
@@ -179,7 +179,7 @@ class _Resolver:
                 f"write {term.name} in the scenario [{term.unit}]",
             )
 
-    def allin(self, path: str, record: Any) -> None:  # noqa: ANN401
+    def allin(self, path: str, record: Any) -> None:
         """All-in power from the rated power, where nobody states it."""
         tdp = record.figure("tdp")
         if tdp is None:
@@ -232,7 +232,7 @@ def _in_term_unit(figure: Figure, term: Term) -> Figure:
     return _scaled(figure, convert(1.0, figure.unit, target.dimension) / target.factor, term.unit)
 
 
-def _status(quantity: Quantity) -> Any:  # noqa: ANN401 - literal
+def _status(quantity: Quantity) -> Any:
     if quantity.status:
         return quantity.status
     return "press" if quantity.source_url else "assumption"
@@ -262,7 +262,7 @@ def out_of_bounds(term: Term, quantity: Quantity) -> str:
     return ""
 
 
-def resolve(scenario: Any, catalog: Catalog, what: str) -> Resolution:  # noqa: ANN401
+def resolve(scenario: Any, catalog: Catalog, what: str) -> Resolution:
     """Resolve all inputs of a scenario.
 
     Raises

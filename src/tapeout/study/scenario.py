@@ -41,7 +41,7 @@ class _ScenarioBase(Section):
     schema_number: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
     title: str = Field(max_length=200)
     question: str = Field(default="", max_length=1000)
-    decision: DecisionSection  # type: ignore[valid-type]
+    decision: DecisionSection
     scale: ScaleSection
     traffic: tuple[TrafficSection, ...] = Field(min_length=1)
     slo: dict[str, SloSection]
@@ -49,7 +49,7 @@ class _ScenarioBase(Section):
     strategy: tuple[StrategySection, ...] = Field(min_length=1)
     prior: tuple[PriorSection, ...] = ()
     future: tuple[FutureSection, ...] = ()
-    shift: tuple[ShiftSection, ...] = ()
+    shifted: tuple[ShiftSection, ...] = ()
     offtake: OfftakeSection | None = None
     installed: tuple[InstalledSection, ...] = ()
     reference: tuple[ReferenceSection, ...] = ()

@@ -1,0 +1,251 @@
+"""Evaluate every strategy in every draw: worlds, objectives, boundary, cash over time.
+
+One batch of draws in, one table of arrays with the draw axis first out. Tornado rows, named
+futures and decision dates are batches like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.economics.cashflow import strategy_cash_flow
+from tapeout.economics.levelised import Advantage, UnitCost, delivered_advantage, unit_cost
+from tapeout.economics.schedule import OWN, Schedule, schedule
+from tapeout.economics.supply import Fleet, Setting
+from tapeout.economics.types import CashFlow, Inputs, Line, Scaling, Strategy
+from tapeout.numerics import Floats
+
+COUNTERFACTUALS = ("list", "negotiated", "rented")
+# lines of the programme that a lab pays to keep its threat credible, without any volume
+CREDIBLE = ("own.nre", "own.masks", "own.respins", "own.bring_up", "own.software")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A scenario ready to be evaluated.
+
+    Attributes
+    ----------
+    setting : Setting
+    strategies : tuple of Strategy
+    baseline, headline : str
+        Strategy that means "keep doing what you do", and the one the verdict is about.
+    alternative : str
+        Option whose chip the own chip is compared with.
+    rents : tuple of str
+        Strategies that only rent; the cheapest of them is the rented counterfactual.
+    """
+
+    setting: Setting
+    strategies: tuple[Strategy, ...]
+    baseline: str
+    headline: str
+    alternative: str
+    rents: tuple[str, ...]
+
+    @property
+    def builds(self) -> bool:
+        """Whether the headline strategy has a chip of its own."""
+        return self.builds_own(self.headline)
+
+    def builds_own(self, key: str) -> bool:
+        """Whether a strategy has a chip of its own."""
+        return any(self.setting.options[s.option].kind == "build" for s in self.strategy(key).steps)
+
+    def strategy(self, key: str) -> Strategy:
+        """Look a strategy up."""
+        return next(strategy for strategy in self.strategies if strategy.key == key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A strategy's cash flow reduced over lines; arrays are (draw,) unless said.
+
+    `by_quarter_usd` and `tokens_by_quarter` are (draw, quarter); `by_line_usd` maps line keys to
+    present values. `units` has shape (draw,) for each of chips, power_w at the last peak.
+    """
+
+    npv_usd: Floats
+    by_line_usd: Mapping[str, Floats]
+    by_scaling_usd: Mapping[Scaling, Floats]
+    by_quarter_usd: Floats
+    discounted_tokens: Floats
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """NPV(volume v, advantage g) = -F + v (A - B / g), against one counterfactual; (draw,) [USD].
+
+    `g_ship` is the draw's own advantage; at it the NPV is that of the simulation.
+    """
+
+    fixed_usd: Floats
+    a_usd: Floats
+    b_usd: Floats
+    g_ship: Floats
+    usd_per_mw_ratio: Floats
+    tokens_per_mw_ratio: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Everything one batch yields; arrays have the draw axis first.
+
+    `cost` and `contribution` hold strategies as they are decided today: bought at list unless the
+    strategy builds, in which case what it still buys is negotiated. `worlds` holds A, B and C.
+    """
+
+    cost: Mapping[str, Flow]
+    contribution: Mapping[str, Flow]
+    worlds: Mapping[str, Floats]
+    boundaries: Mapping[str, Boundary]
+    unit: Mapping[str, UnitCost]
+    dates: Schedule | None
+
+
+def reduce(flow: CashFlow) -> Flow:
+    """Reduce a cash flow over its lines."""
+    by_line = flow.npv_by_line_usd()
+    return Flow(
+        npv_usd=flow.npv_usd(),
+        by_line_usd={line.key: by_line[:, i] for i, line in enumerate(flow.lines)},
+        by_scaling_usd=dict(flow.npv_by_scaling_usd()),
+        by_quarter_usd=flow.by_quarter_usd(),
+        discounted_tokens=flow.discounted_tokens(),
+        lines=flow.lines,
+    )
+
+
+def run(
+    problem: Problem,
+    key: str,
+    inputs: Inputs,
+    *,
+    objective: str = "cost",
+    negotiated: bool | None = None,
+) -> tuple[Flow, Fleet]:
+    """Evaluate one strategy; by default only one that builds carries the negotiated price."""
+    if negotiated is None:
+        negotiated = problem.builds_own(key)
+    flow, fleet = strategy_cash_flow(
+        problem.setting,
+        problem.strategy(key),
+        inputs,
+        objective="cost" if objective == "cost" else "contribution",
+        negotiated=negotiated,
+    )
+    return reduce(flow), fleet
+
+
+def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes:
+    """Evaluate all strategies of a problem.
+
+    Parameters
+    ----------
+    problem, inputs
+    full : bool
+        False leaves the contribution objective out (tornado rows, decision dates).
+    """
+    keys = [strategy.key for strategy in problem.strategies]
+    cost = {key: run(problem, key, inputs)[0] for key in keys}
+    contribution = (
+        {key: run(problem, key, inputs, objective="contribution")[0] for key in keys}
+        if full
+        else {}
+    )
+    dates = schedule(inputs) if "own" in problem.setting.options else None
+    unit = unit_costs(problem, inputs, dates)
+    if not problem.builds:
+        return Outcomes(
+            cost=cost, contribution=contribution, worlds={}, boundaries={}, unit=unit, dates=dates
+        )
+    negotiated = run(problem, problem.baseline, inputs, negotiated=True)[0]
+    programme = credible_programme_usd(problem, inputs)
+    counterfactual = {"list": cost[problem.baseline].npv_usd, "negotiated": negotiated.npv_usd}
+    if problem.rents:
+        counterfactual["rented"] = cheapest(cost, problem.rents)
+    headline = cost[problem.headline]
+    worlds = {
+        "A": cost[problem.baseline].npv_usd,
+        "B": negotiated.npv_usd + programme,
+        "C": headline.npv_usd,
+        "programme": programme,
+    }
+    boundaries = {
+        name: boundary(headline, usd, advantage(problem, inputs, name, unit, dates))
+        for name, usd in counterfactual.items()
+    }
+    return Outcomes(
+        cost=cost,
+        contribution=contribution,
+        worlds=worlds,
+        boundaries=boundaries,
+        unit=unit,
+        dates=dates,
+    )
+
+
+def cheapest(cost: Mapping[str, Flow], keys: tuple[str, ...]) -> Floats:
+    """Present cost of the strategy among `keys` that is cheapest on average."""
+    best = min(keys, key=lambda key: float(cost[key].npv_usd.mean()))
+    return cost[best].npv_usd
+
+
+def credible_programme_usd(problem: Problem, inputs: Inputs) -> Floats:
+    """Present cost of a programme kept credible and never brought to volume, (draw,)."""
+    idle = inputs.replace({f"{OWN}.cancelled": 1.0, f"{OWN}.committed_fraction": 0.0})
+    flow, _ = run(problem, problem.headline, idle)
+    return sum((flow.by_line_usd[key] for key in CREDIBLE), np.zeros(inputs.draws))
+
+
+def boundary(headline: Flow, counterfactual_usd: Floats, gained: Advantage) -> Boundary:
+    """Coefficients of the boundary from the scaling of the headline's lines."""
+    shape = headline.npv_usd.shape
+    return Boundary(
+        fixed_usd=headline.by_scaling_usd["fixed"],
+        a_usd=counterfactual_usd - headline.by_scaling_usd["rest"],
+        b_usd=headline.by_scaling_usd["own"] * gained.g_ship,
+        g_ship=np.broadcast_to(gained.g_ship, shape),
+        usd_per_mw_ratio=np.broadcast_to(gained.usd_per_mw_ratio, shape),
+        tokens_per_mw_ratio=np.broadcast_to(gained.tokens_per_mw_ratio, shape),
+    )
+
+
+def unit_costs(problem: Problem, inputs: Inputs, dates: Schedule | None) -> dict[str, UnitCost]:
+    """Levelised unit cost of each option, at the own chip's first service (else at the start).
+
+    Key "<alternative>@negotiated" carries the negotiated price of the alternative.
+    """
+    when = dates.first_service if dates is not None else np.zeros(1)
+    out: dict[str, UnitCost] = {}
+    for key, option in problem.setting.options.items():
+        at_years = np.maximum(when, option.available_years)
+        out[key] = unit_cost(option, inputs, at_years=at_years)
+    option = problem.setting.options[problem.alternative]
+    at_years = np.maximum(when, option.available_years)
+    if option.kind == "buy":
+        out[f"{option.key}@negotiated"] = unit_cost(
+            option, inputs, at_years=at_years, negotiated=True
+        )
+    return out
+
+
+def advantage(
+    problem: Problem,
+    inputs: Inputs,
+    name: str,
+    unit: Mapping[str, UnitCost],
+    dates: Schedule | None,
+) -> Advantage:
+    """Delivered advantage against the list, negotiated or rented counterfactual."""
+    assert dates is not None, inputs.draws
+    if name == "rented":
+        options = [problem.strategy(key).steps[0].option for key in problem.rents]
+        best = min(options, key=lambda key: float(unit[key].lcot_usd_per_mtok().mean()))
+        return delivered_advantage(unit["own"], unit[best])
+    suffix = "@negotiated" if name == "negotiated" else ""
+    return delivered_advantage(unit["own"], unit[f"{problem.alternative}{suffix}"])

@@ -1,0 +1,233 @@
+"""Joint futures: every resolved input with a range is drawn, then turned into model inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.constants import YEAR_HOURS
+from tapeout.economics.finance import crf
+from tapeout.economics.levelised import energy_usd_per_year
+from tapeout.economics.schedule import OWN
+from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Sign
+from tapeout.economics.types import Inputs
+from tapeout.numerics import Draws, Floats
+from tapeout.risk import Distribution, Uniform, driver_name, extra_spins, from_figure, sample
+from tapeout.sources import Ledger
+
+RETICLE_MM2 = 858.0  # largest die one exposure prints; a larger package is several dies
+WAFER_MM2 = 70_686.0  # 300 mm disc
+WAFER_USE = 0.9  # after edge and scribe lines, for dies of this size
+MOST_SPINS = 4  # a funded team fixes its silicon or stops
+SLIP_WITH_DELIVERY = -0.4  # late programmes tend to fall short as well; assumption
+
+UNIFORMS = ("build.late", "build.spins", "build.cancelled", "shift.time", "shift.kind")
+_BY_CHIP = ("timing_ratio", "allin_w_per_chip", "memory_gb", "die_area_mm2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Distributions of a resolved scenario, and how their columns become model inputs.
+
+    Attributes
+    ----------
+    ledger : Ledger
+    columns : mapping of path to driver name
+        Every path that is drawn.
+    distributions : mapping of driver name to Distribution
+    fixed : mapping of path to float
+        Paths without a range.
+    kinds : mapping of option key to kind
+    shift_ratios : array, shape (shift,)
+        Own chip's throughput over the alternative's on each shifted workload, relative to today's.
+    """
+
+    ledger: Ledger
+    columns: Mapping[str, str]
+    distributions: Mapping[str, Distribution]
+    fixed: Mapping[str, float]
+    kinds: Mapping[str, str]
+    shift_ratios: Floats
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the scenario has a chip of its own."""
+        return "build" in self.kinds.values()
+
+    def draw(self, draws_log2: int, seed: int) -> Draws:
+        """Sample all columns jointly."""
+        correlations = {}
+        if (
+            f"{OWN}.delivered_ratio" in self.columns
+            and f"{OWN}.slip_if_late_months" in self.columns
+        ):
+            correlations[("build.delivered_ratio", "build.slip_if_late_months")] = (
+                SLIP_WITH_DELIVERY
+            )
+        return sample(self.distributions, draws_log2, seed, correlations=correlations)
+
+    def medians(self, rows: int = 1) -> dict[str, Floats]:
+        """Every path at its central value, and the coin tosses at theirs.
+
+        A programme is taken to run on schedule unless a caller says otherwise: no slip, the
+        expected number of extra steppings rounded, not cancelled, no shift.
+        """
+        values = {path: np.full(rows, entry) for path, entry in self.fixed.items()}
+        values |= {path: np.full(rows, self.ledger[path].chosen.value) for path in self.columns}
+        centre = {
+            "build.late": 1.0,
+            "build.spins": 0.5,
+            "build.cancelled": 1.0,
+            "shift.time": 1.0,
+            "shift.kind": 0.0,
+        }
+        return values | {name: np.full(rows, centre[name]) for name in UNIFORMS}
+
+    def table(self, draws: Draws) -> dict[str, Floats]:
+        """Columns of a draw by path."""
+        values: dict[str, Floats] = {p: np.array([v]) for p, v in self.fixed.items()}
+        values |= {path: draws[name] for path, name in self.columns.items()}
+        return values | {name: draws[name] for name in UNIFORMS}
+
+    def inputs(self, values: Mapping[str, Floats]) -> Inputs:
+        """Turn primitive columns into the inputs of the money model."""
+        out = dict(values)
+        uniform = {name: out.pop(name) for name in UNIFORMS}
+        pue = self.ledger["site.pue_ratio"].chosen.value
+        for key, kind in self.kinds.items():
+            path = f"options.{key}"
+            if kind == "api":
+                continue
+            # all-in power is quoted at the meter; the model wants IT power and its own PUE
+            out[f"{path}.it_w_per_chip"] = out.pop(f"{path}.allin_w_per_chip") / pue
+            if kind in ("buy", "build"):
+                _parts(out, path, kind)
+            if kind == "rent" and f"{path}.rent_usd_per_chip_hour" not in out:
+                out[f"{path}.rent_usd_per_chip_hour"] = _built_rent(out, path)
+        if self.has_own:
+            self._programme(out, uniform)
+        return Inputs({p: v for p, v in out.items() if not p.startswith("parts.")})
+
+    def _programme(self, out: dict[str, Floats], uniform: Mapping[str, Floats]) -> None:
+        late = uniform["build.late"] < out.pop(f"{OWN}.late_fraction")
+        out[f"{OWN}.slip_months"] = late * out.pop(f"{OWN}.slip_if_late_months")
+        out[f"{OWN}.spins"] = extra_spins(
+            uniform["build.spins"],
+            out.pop(f"{OWN}.first_silicon_fraction"),
+            out.pop(f"{OWN}.later_spin_fraction"),
+            cap=MOST_SPINS,
+        )
+        cancelled = uniform["build.cancelled"] < out.pop(f"{OWN}.cancellation_fraction")
+        out[f"{OWN}.cancelled"] = cancelled.astype(np.float64)
+        hazard = np.maximum(out.pop("shift.hazard_per_year"), 1e-9)
+        # the survival function at the draw: u near one is an early shift
+        survived = np.clip(1.0 - uniform["shift.time"], 1e-12, 1.0)
+        never = uniform["shift.time"] >= 1.0
+        out[f"{OWN}.shift_years"] = np.where(never, 1e6, -np.log(survived) / hazard)
+        count = self.shift_ratios.size
+        index = np.minimum((uniform["shift.kind"] * count).astype(np.int64), count - 1)
+        out[f"{OWN}.shift_ratio"] = self.shift_ratios[index]
+
+
+def _parts(out: dict[str, Floats], path: str, kind: str) -> None:
+    """Cost of die, memory and package from areas, gigabytes and prices of parts."""
+    area = out.pop(f"{path}.die_area_mm2")
+    dies_a_wafer = WAFER_MM2 * WAFER_USE / area
+    die = out["parts.wafer_usd"] / dies_a_wafer / out["parts.die_yield_fraction"]
+    memory = out.pop(f"{path}.memory_gb") * out["parts.hbm_usd_per_gb"]
+    good = out["parts.packaging_yield_fraction"]
+    # good dies and memory lost in packaging are charged to the package
+    lost = (die + memory) * (1.0 / good - 1.0)
+    out[f"{path}.die_usd"] = die
+    out[f"{path}.memory_usd"] = memory
+    out[f"{path}.packaging_usd"] = out["parts.packaging_usd"] / good + lost
+    if kind == "build":
+        out[f"{path}.test_usd"] = out["parts.test_usd"]
+
+
+def _built_rent(out: dict[str, Floats], path: str) -> Floats:
+    """A rent nobody publishes: capital per watt as an annuity, energy, upkeep, the cloud's margin.
+
+    Capital is per watt at the meter, as analysts quote it per gigawatt, hall included.
+    """
+    inputs = Inputs(out)
+    watts = inputs(f"{path}.it_w_per_chip") * inputs("site.pue_ratio")
+    capital = watts * inputs(f"{path}.capital_usd_per_w")
+    recovery = crf(inputs("decision.discount_rate"), inputs("options_life_years"))
+    yearly = capital * (recovery + inputs("operations.fraction_per_year"))
+    yearly = yearly + energy_usd_per_year(inputs, watts)
+    rent: Floats = yearly / (1.0 - inputs("market.cloud_margin_fraction")) / YEAR_HOURS
+    return rent[:, 0]
+
+
+def sampler(
+    ledger: Ledger, kinds: Mapping[str, str], chips: Mapping[str, str], shift_ratios: Floats
+) -> Sampler:
+    """Collect distributions and fixed values of a resolved scenario.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    kinds, chips : mapping of option key to kind and to chip name
+        Options with the same chip share what is a property of the chip.
+    shift_ratios : array, shape (shift,)
+    """
+    signs: dict[str, Sign] = {
+        f"{name}.{term.name}": term.sign for name, terms in GLOBAL_TERMS.items() for term in terms
+    }
+    for key, kind in kinds.items():
+        signs |= {f"options.{key}.{term.name}": term.sign for term in OPTION_TERMS[kind]}
+    slots = {key: index for index, key in enumerate(kinds)}
+    first_of_chip = {chips[key]: key for key in reversed(list(kinds)) if key in chips}
+    columns: dict[str, str] = {}
+    distributions: dict[str, Distribution] = {name: Uniform(low=0.0, high=1.0) for name in UNIFORMS}
+    fixed: dict[str, float] = {"options_life_years": ledger_life(ledger)}
+    for entry in ledger:
+        figure = entry.chosen
+        sign = signs.get(entry.path)
+        if sign is None or figure.low is None or figure.low == figure.high:
+            fixed[entry.path] = figure.value
+            continue
+        name = _driver(entry.path, kinds, slots, chips, first_of_chip)
+        columns[entry.path] = name
+        distributions.setdefault(name, from_figure(figure, "positive" if sign == "count" else sign))
+    return Sampler(
+        ledger=ledger,
+        columns=columns,
+        distributions=distributions,
+        fixed=fixed,
+        kinds=kinds,
+        shift_ratios=shift_ratios,
+    )
+
+
+def ledger_life(ledger: Ledger) -> float:
+    """Service life behind a rent that is built from capital: that of any owned option."""
+    lives = [
+        entry.chosen.value
+        for entry in ledger
+        if entry.path.endswith(".life_years") and entry.path.startswith("options.")
+    ]
+    return lives[0] if lives else 5.0
+
+
+def _driver(
+    path: str,
+    kinds: Mapping[str, str],
+    slots: Mapping[str, int],
+    chips: Mapping[str, str],
+    first_of_chip: Mapping[str, str],
+) -> str:
+    """Name of the registry column a path draws from."""
+    if not path.startswith("options."):
+        return path
+    _, key, field = path.split(".")
+    shared = {term.name for term in OPTION_TERMS["buy"]} | {
+        term.name for term in OPTION_TERMS["rent"]
+    }
+    if kinds[key] == "build" and field not in shared:
+        return f"build.{field}"
+    owner = first_of_chip[chips[key]] if field in _BY_CHIP and key in chips else key
+    return driver_name(f"option.{field}", slots[owner])
