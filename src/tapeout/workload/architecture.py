@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -89,6 +90,10 @@ class ModelArchitecture:
     def __hash__(self) -> int:
         """Cheap, since tables are looked up by architecture at every step."""
         return hash((self.name, self.hidden, self.vocabulary, len(self.layers)))
+
+    def distinct_layers(self) -> Counter[Layer]:
+        """Each different layer with its number; most models have one to four."""
+        return Counter(self.layers)
 
     @property
     def embedding_elements(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tapeout.workload.drivers import TOKENS
-from tapeout.workload.parts import ACTIVATION_BYTES, Matrix, Row, Term, elementwise
+from tapeout.workload.parts import ACTIVATION_BYTES, Matrix, Message, Row, Term, elementwise
 from tapeout.workload.types import TensorFormats
 
 ACTIVATION_FLOP = 8.0  # per element of a gated activation: 6-10
@@ -20,7 +20,7 @@ class DenseFeedForward:
     gated: bool = True
     bias: bool = False
     name: str = "ffn_"
-    reduced: bool = True
+    message: Message = "reduce"
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """Return up (with gate) and down."""
@@ -37,7 +37,7 @@ class DenseFeedForward:
                 k=self.inner,
                 shard="row",
                 bias=self.bias,
-                reduced=self.reduced,
+                message=self.message,
             ),
         )
 
@@ -106,6 +106,7 @@ class MixtureOfExperts:
             n=self.inner * (2 if self.gated else 1),
             k=width,
             shard="expert",
+            message="dispatch",
             tensor="expert",
             bias=self.expert_bias,
             copies=self.experts,
@@ -116,6 +117,7 @@ class MixtureOfExperts:
             n=width,
             k=self.inner,
             shard="expert",
+            message="combine",
             tensor="expert",
             bias=self.expert_bias,
             copies=self.experts,
@@ -127,7 +129,7 @@ class MixtureOfExperts:
     def _shared(self) -> DenseFeedForward:
         # Its result is added to that of the routed experts, whose reduction serves both.
         return DenseFeedForward(
-            inner=self.shared_inner, gated=self.gated, name=SHARED, reduced=False
+            inner=self.shared_inner, gated=self.gated, name=SHARED, message="none"
         )
 
     def small_elements(self, hidden: int) -> int:

@@ -104,18 +104,19 @@ def expert_format(formats: TensorFormats) -> str:
 
 
 def checkpoint_formats(
-    architecture: ModelArchitecture, *, kv: str = "fp8", activation: str | None = None
+    architecture: ModelArchitecture, *, kv: str | None = None, activation: str | None = None
 ) -> TensorFormats:
     """Return the formats a model is published in, from its `quantization_config`.
 
     Parameters
     ----------
     architecture : ModelArchitecture
-    kv : str
-        Format of the cache; a checkpoint does not fix it.
+    kv : str, optional
+        Format of the cache; a checkpoint does not fix it. Default: fp8 for fp8 checkpoints,
+        else bf16.
     activation : str, optional
-        What the matrix units are fed; default: fp8 for fp8 checkpoints, else bf16. Tensors kept
-        in a wider format run in that format all the same.
+        What the matrix units are fed; same default. Tensors kept in a wider format run in that
+        format all the same.
 
     Returns
     -------
@@ -127,6 +128,6 @@ def checkpoint_formats(
     return TensorFormats(
         weight=native.weight,
         activation=activation or default,
-        kv=kv,
+        kv=kv or default,
         expert=None if native.expert == native.weight else native.expert,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +55,9 @@ def kv_bytes(
     """
     tokens = np.asarray(context_tokens, dtype=np.float64)
     total = np.zeros_like(tokens)
-    mixers = Counter(layer.mixer for layer in architecture.layers)
-    for mixer, count in mixers.items():
-        if mixer is not None:
-            total = total + count * mixer.cache_bytes(tokens, kv_format)
+    for layer, times in architecture.distinct_layers().items():
+        if layer.mixer is not None:
+            total = total + times * layer.mixer.cache_bytes(tokens, kv_format)
     return total
 
 
@@ -106,10 +104,10 @@ def weight_bytes(architecture: ModelArchitecture, formats: TensorFormats) -> Wei
     """
     wide = weight_element_bytes(formats.embedding)
     held = {"expert": 0.0, "matrix": 0.0, "small": small_elements(architecture) * wide}
-    for layer in architecture.layers:
+    for layer, times in architecture.distinct_layers().items():
         for part in layer.parts():
             for matrix in part.matrices(architecture.hidden):
-                held[matrix.tensor] += matrix.copies * matrix.weight_bytes(formats)
+                held[matrix.tensor] += times * matrix.copies * matrix.weight_bytes(formats)
     tables = architecture.embedding_elements + architecture.position_elements
     if not architecture.tied_embeddings:
         tables += architecture.embedding_elements

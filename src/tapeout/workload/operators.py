@@ -150,11 +150,11 @@ def _merged_rows(architecture: ModelArchitecture, formats: TensorFormats) -> dic
     """Collect the rows of all layers, equal ones once with their number."""
     hidden = architecture.hidden
     counted: dict[Row, int] = {_embedding_row(architecture): 1}
-    for layer in architecture.layers:
+    for layer, times in architecture.distinct_layers().items():
         for part in layer.parts():
             products = [matrix.row(formats) for matrix in part.matrices(hidden)]
             for row in (*products, *part.rows(hidden, formats)):
-                counted[row] = counted.get(row, 0) + 1
+                counted[row] = counted.get(row, 0) + times
     norms = 1 + sum(layer.norms for layer in architecture.layers)
     counted[_norm_row(architecture, formats, norms)] = norms
     counted[architecture.head_matrix().row(formats)] = 1
@@ -215,9 +215,9 @@ def _sample_row(architecture: ModelArchitecture) -> Row:
 def small_elements(architecture: ModelArchitecture) -> int:
     """Parameters in no matrix and no embedding: norms, convolutions, sinks, decay rates."""
     total = architecture.outer_elements
-    for layer in architecture.layers:
-        total += layer.norm_elements
-        total += sum(part.small_elements(architecture.hidden) for part in layer.parts())
+    for layer, times in architecture.distinct_layers().items():
+        inner = sum(part.small_elements(architecture.hidden) for part in layer.parts())
+        total += times * (layer.norm_elements + inner)
     return total
 
 

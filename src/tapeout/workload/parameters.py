@@ -54,11 +54,11 @@ def count_parameters(architecture: ModelArchitecture) -> ParameterCount:
     if not architecture.tied_embeddings:
         outer += head
     total = active = outer
-    for layer in architecture.layers:
+    for layer, times in architecture.distinct_layers().items():
         for part in layer.parts():
             for matrix in part.matrices(architecture.hidden):
-                total += matrix.copies * matrix.elements
-                active += matrix.used * matrix.elements
+                total += times * matrix.copies * matrix.elements
+                active += times * matrix.used * matrix.elements
     both = embedding if architecture.tied_embeddings else 2 * embedding
     return ParameterCount(
         total=total,

@@ -17,6 +17,7 @@ from tapeout.workload.formats import (
 from tapeout.workload.types import TensorFormats
 
 TensorClass = Literal["matrix", "expert", "small"]
+Message = Literal["none", "reduce", "dispatch", "combine"]
 ACTIVATION_BYTES = 2.0  # results, residual stream and messages are bf16
 LOGIT_BYTES = 4.0
 STATE_BYTES = 4.0  # recurrent states are kept in fp32
@@ -65,6 +66,8 @@ class Matrix:
         Rows multiplied per used copy.
     traffic : Driver, optional
         Bytes of activations per step if they do not follow from m, n and k.
+    message : str, optional
+        What travels between ranks when the product is cut.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Matrix:
     used: int = 1
     rows: Driver = TOKENS
     traffic: Driver | None = None
-    reduced: bool = True  # an all-reduce follows when cut by rows
+    message: Message | None = None  # None: "reduce" after a row-cut product, else "none"
 
     @property
     def elements(self) -> int:
@@ -114,14 +117,13 @@ class Matrix:
         )
 
     def _message(self, dtype: str) -> Term:
-        if self.shard == "row" and self.reduced:
-            return Term(ACTIVATION_BYTES * self.n, self.rows)
-        if self.shard == "expert":
-            # Into the experts in the format they multiply, out of them in bf16.
-            inward = self.name.endswith(("gate_up", "up"))
-            width = element_bytes(dtype) * self.k if inward else ACTIVATION_BYTES * self.n
-            return Term(width * self.used, self.rows)
-        return NOTHING
+        what = self.message or ("reduce" if self.shard == "row" else "none")
+        if what == "none":
+            return NOTHING
+        # Tokens go to experts in the format they are multiplied in; all else travels in bf16.
+        inward = what == "dispatch"
+        width = element_bytes(dtype) * self.k if inward else ACTIVATION_BYTES * self.n
+        return Term(width * self.used, self.rows)
 
 
 class Part(Protocol):
