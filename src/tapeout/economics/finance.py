@@ -192,8 +192,9 @@ def irr_roots(flows: ArrayLike) -> Floats:
         return np.zeros(0)
     # Value times (1+r)^(n-1) is a polynomial in the growth 1 + r.
     growth = np.roots(row[used[0] : used[-1] + 1])
-    # A double root splits into a pair sqrt(machine epsilon) apart, hence the tolerance.
-    real = growth[(np.abs(growth.imag) < 1e-6 * np.abs(growth)) & (growth.real > 0.0)].real
+    # A double root splits into a pair sqrt(machine epsilon) = 1.5e-8 apart.
+    is_real = np.abs(growth.imag) / np.abs(growth) < 1e-6
+    real = growth[is_real & (growth.real > 0.0)].real
     roots: Floats = np.unique(np.round(real, 9)).astype(np.float64) - 1.0
     return roots
 
