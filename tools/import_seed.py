@@ -231,6 +231,20 @@ def write(path: Path, rows: list[Row], columns: list[str]) -> None:
     print(f"{path}: {len(rows)} rows")
 
 
+def convert_all(seed: Path, out: Path) -> None:
+    """Write the three tables of the release."""
+    for name, convert in (
+        ("chips", convert_chips),
+        ("market", convert_market),
+        ("programmes", convert_programmes),
+    ):
+        rows = convert(seed)
+        if name != "programmes":
+            rows.sort(key=lambda row: (row["entity"], row["field"], row["condition"]))
+        columns = list(rows[0]) if name == "programmes" else list(COLUMNS)
+        write(out / f"{name}.csv", rows, columns)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("seed", type=Path)
@@ -238,16 +252,7 @@ def main() -> None:
         "--out", type=Path, default=HERE.parent / "src" / "tapeout" / "catalog" / "data"
     )
     given = parser.parse_args()
-    for name, convert in (
-        ("chips", convert_chips),
-        ("market", convert_market),
-        ("programmes", convert_programmes),
-    ):
-        rows = convert(given.seed)
-        if name != "programmes":
-            rows.sort(key=lambda row: (row["entity"], row["field"], row["condition"]))
-        columns = list(rows[0]) if name == "programmes" else list(COLUMNS)
-        write(given.out / f"{name}.csv", rows, columns)
+    convert_all(given.seed, given.out)
 
 
 if __name__ == "__main__":

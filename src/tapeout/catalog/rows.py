@@ -70,7 +70,9 @@ def rescale(spec: FieldSpec, unit_name: str) -> Callable[[float], float]:
     stated, wanted = find_unit(unit_name), find_unit(spec.unit)
     if stated.dimension != wanted.dimension:
         raise UnitError(f"{unit_name!r} measures {stated.dimension}, not {wanted.dimension}")
-    factor = stated.factor / wanted.factor
+    factor, divisor = stated.factor / wanted.factor, wanted.factor / stated.factor
+    if divisor > 1:  # dividing by 100 keeps 57.5 % at 0.575, multiplying by 0.01 does not
+        return lambda value: value / divisor
     return lambda value: value * factor
 
 

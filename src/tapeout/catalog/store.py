@@ -146,7 +146,8 @@ class Catalog:
         try:
             return self._names.find(name)
         except UnknownNameError:
-            return self.entity(name)
+            programmes = {plain(one): one for one in self.entities("programme")}
+            return programmes.get(plain(name)) or self.entity(name)
 
     def kind_of(self, entity: str) -> str:
         """Return the kind of an entity: chip, market or driver."""

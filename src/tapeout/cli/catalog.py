@@ -235,14 +235,18 @@ def show(
 
         tapeout catalog show process-3nm --json
     """
+    figures: list[Resolved]
+    facts: list[tuple[str, str, Fact]]
     with _catalog(overlay) as catalog:
         if _is_driver(catalog, name):
             full = name.removeprefix("driver.")
-            figures: list[Resolved] = [catalog.driver(full)]
-            facts: list[tuple[str, str, Fact]] = []
+            figures, facts = [catalog.driver(full)], []
         else:
             full = catalog.find_entity(name)
-            figures, facts = _quantities(catalog, full)
+            is_programme = full in catalog.entities("programme")
+            figures, facts = [], []
+            if not is_programme or full in catalog.entities("chip"):
+                figures, facts = _quantities(catalog, full)
         events = catalog.events(full)
         if as_json:
             content = {
@@ -278,7 +282,7 @@ def _print_figures(console: Console, figures: list[Resolved], *, rivals: bool) -
     """Print figures with numbered sources, the numbers explained below."""
     if not figures:
         return
-    table = _table("field", ">value", ">status", ">date", ">source")
+    table = _table("field", ">value", ">status", ">date", ">src")
     numbers: dict[tuple[str, str], int] = {}
 
     def add(label: str, figure: Figure, mark: str = "", style: str = "") -> None:
