@@ -183,10 +183,7 @@ class Catalog:
         if not condition and field in field_aliases():
             aliased = field_aliases()[field][1]
             defaults = defaults if aliased == ("",) else aliased
-        if not condition or condition == defaults[0]:
-            wanted: tuple[str, ...] = (*defaults, condition)
-        else:
-            wanted = (condition,)
+        wanted = (condition,) if condition else (*defaults, "")
         by_slug = {slug(one): one for one in known}
         for one in wanted:
             if slug(one) in by_slug:
