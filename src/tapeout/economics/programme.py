@@ -19,7 +19,13 @@ from tapeout.economics.schedule import (
     mid_quarter_years,
     ramp_fraction,
 )
-from tapeout.economics.supply import base_rate, capacity_need, in_watts, option_power_w
+from tapeout.economics.supply import (
+    base_rate,
+    capacity_need,
+    generation_index,
+    in_watts,
+    option_power_w,
+)
 from tapeout.economics.types import Holder, Line, Scaling
 from tapeout.numerics import Floats
 
@@ -321,8 +327,7 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
     """Revenue (contribution objective only) and demand left unserved, priced at its value."""
     inputs = case.inputs
     time = mid_quarter_years(case.quarters)[None, :]
-    value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time)
-    value_inputs = ("value.usd_per_mtok", "value.decline_per_year")
+    value, value_inputs = token_value(case, time)
     quantity = tuple(p for key in case.fleet.plan.options for p in quantity_inputs(case, key))
     rates = tuple(
         f"options.{key}.{name}"
@@ -363,6 +368,27 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
         )
         entries.append((line, -tokens / MTOK * value))
     return entries
+
+
+def token_value(case: Case, time_years: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """Revenue per million output tokens over time, and the inputs behind it.
+
+    It falls with the hardware cost of the reference option's generations, as in a market that
+    passes hardware progress on, and beyond that at the stated rate.
+    """
+    inputs = case.inputs
+    value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time_years)
+    names: tuple[str, ...] = ("value.usd_per_mtok", "value.decline_per_year")
+    option = case.setting.options.get(case.setting.reference)
+    if option is None or option.kind not in ("buy", "rent"):
+        return value, names
+    index = generation_index(option, inputs, time_years)
+    names += (
+        "rival.cadence_years",
+        "rival.tokens_per_usd_gain_ratio",
+        f"options.{option.key}.generation_years",
+    )
+    return value * inputs("rival.tokens_per_usd_gain_ratio") ** -index, names
 
 
 __all__ = ["at", "programme_lines", "revenue_lines", "spread", "utilisation"]

@@ -45,6 +45,8 @@ class Setting:
         objective then earns on the given demand. [W]
     demand_years : float
         Years from the decision until the first demand; growth counts from there.
+    reference : str
+        Option whose generations set the trend of the token price; empty: no trend.
     """
 
     quarters: int
@@ -52,6 +54,7 @@ class Setting:
     demand_profile: Floats
     site_w: Floats | None
     demand_years: float = 0.0
+    reference: str = ""
 
 
 def generation_index(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Floats:

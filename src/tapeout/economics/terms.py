@@ -247,6 +247,14 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
     ),
     "value": (
         _t(
+            "markup_ratio",
+            "ratio",
+            "positive",
+            "price over the alternative's levelised cost, from which the revenue is built where the"
+            " scenario states none",
+            "driver:api_markup_ratio",
+        ),
+        _t(
             "usd_per_mtok",
             "USD/M tokens",
             "positive",
@@ -257,8 +265,8 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
             "decline_per_year",
             "1/year",
             "signed",
-            "continuous decline of that revenue",
-            "driver:token_price_decline_per_year",
+            "continuous decline of that revenue beyond the hardware progress of the alternative",
+            "driver:token_price_excess_decline_per_year",
         ),
     ),
 }

@@ -1,1 +1,7 @@
-"""Room study."""
+"""Scenario in, results out: the only room that knows the whole flow."""
+
+from tapeout.study.decide import decide, prepare
+from tapeout.study.results import Results, read_results
+from tapeout.study.scenario import json_schema, load_scenario
+
+__all__ = ["Results", "decide", "json_schema", "load_scenario", "prepare", "read_results"]

@@ -42,6 +42,8 @@ class Sampler:
     kinds : mapping of option key to kind
     shift_ratios : array, shape (shift,)
         Own chip's throughput over the alternative's on each shifted workload, relative to today's.
+    reference_lcot_usd_per_mtok : float
+        Central levelised cost of the alternative at the decision; revenue is a markup on it.
     """
 
     ledger: Ledger
@@ -50,6 +52,7 @@ class Sampler:
     fixed: Mapping[str, float]
     kinds: Mapping[str, str]
     shift_ratios: Floats
+    reference_lcot_usd_per_mtok: float = 1.0
 
     @property
     def has_own(self) -> bool:
@@ -106,6 +109,9 @@ class Sampler:
                 _parts(out, path, kind)
             if kind == "rent" and f"{path}.rent_usd_per_chip_hour" not in out:
                 out[f"{path}.rent_usd_per_chip_hour"] = _built_rent(out, path)
+        markup = out.pop("value.markup_ratio")
+        if "value.usd_per_mtok" not in out:
+            out["value.usd_per_mtok"] = markup * self.reference_lcot_usd_per_mtok
         if self.has_own:
             self._programme(out, uniform)
         return Inputs({p: v for p, v in out.items() if not p.startswith("parts.")})

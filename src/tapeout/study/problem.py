@@ -111,16 +111,16 @@ def _check_scale(scenario: Any) -> list[Wrong]:
     if scale.of is not None and scale.of not in scenario.options:
         wrong.append(_unknown("scale.of", scale.of, scenario.options))
     field = "share" if by_mw else "output_tokens_per_day"
-    for traffic in scenario.traffic:
-        if getattr(traffic, field) is None:
-            wrong.append(
-                Wrong(
-                    path=f"traffic.{traffic.name}.{field}",
-                    value="",
-                    message="missing",
-                    remedy=f"needed because scale.sized_by = {scale.sized_by!r}",
-                )
-            )
+    wrong += [
+        Wrong(
+            path=f"traffic.{traffic.name}.{field}",
+            value="",
+            message="missing",
+            remedy=f"needed because scale.sized_by = {scale.sized_by!r}",
+        )
+        for traffic in scenario.traffic
+        if getattr(traffic, field) is None
+    ]
     shares = [traffic.share or 0.0 for traffic in scenario.traffic]
     if by_mw and not wrong and abs(sum(shares) - 1.0) > 1e-6:
         wrong.append(
@@ -279,6 +279,7 @@ def assemble(
             demand_profile=profile * full_demand_tokens_per_s(scenario, ledger, rates),
             site_w=profile * scenario.scale.mw * MEGA if by_mw else None,
             demand_years=years_from(start, first) + scenario.scale.ramp_years,
+            reference=scenario.decision.alternative,
         ),
         strategies=plans,
         baseline=scenario.decision.baseline,

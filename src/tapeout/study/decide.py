@@ -1,0 +1,643 @@
+"""Build, buy or rent: the stages of the main question, in order. No formula lives here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapeout import __version__
+from tapeout.catalog import Catalog, load
+from tapeout.constants import MTOK
+from tapeout.economics.levelised import delivered_advantage, unit_cost
+from tapeout.errors import ProblemsError
+from tapeout.numerics import BLOCK, Draws, Floats
+from tapeout.quantities import Quantity
+from tapeout.sources import Ledger
+from tapeout.study import tables
+from tapeout.study.boundary import claim_ratio, priors, share_that_pays, threshold
+from tapeout.study.capacity import Capacity, enter_capacity, time_silicon
+from tapeout.study.central import (
+    CentralCase,
+    calendar_rows,
+    central_case,
+    must_be_true,
+    offtake_rows,
+    our_figures,
+    payback,
+    regret_rows,
+    tornado_rows,
+    unit_rows,
+)
+from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate
+from tapeout.study.futures import Sampler, sampler
+from tapeout.study.problem import assemble, check_meaning
+from tapeout.study.resolve import resolve
+from tapeout.study.results import SCHEMA, Results, to_json
+from tapeout.study.scenario import load_scenario
+from tapeout.study.statistics import concatenate, share_cheapest, summary
+from tapeout.study.verdict import sentences
+
+Progress = Callable[[str, float], None]
+
+DRAWS_LOG2 = 13
+DATE_DRAWS_LOG2 = 11
+SEED = 20261124
+MUST_BE_TRUE_INPUTS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A scenario resolved, timed and assembled, before any draw."""
+
+    scenario: Any
+    catalog: Catalog
+    ledger: Ledger
+    omitted: tuple[str, ...]
+    capacity: Capacity
+    problem: Problem
+    sampler: Sampler
+    digest: str
+
+
+def quiet(_stage: str, _done: float) -> None:
+    """Progress that nobody watches."""
+
+
+def prepare(folder: Path, *, overlay: Path | None = None, patches: tuple[str, ...] = ()) -> Study:
+    """Load, check, resolve, time and assemble a scenario.
+
+    Raises
+    ------
+    ProblemsError
+        Everything wrong with the scenario or the overlay, at once.
+    """
+    what = f"scenario {folder}"
+    scenario = load_scenario(folder, patches)
+    own_overlay = (folder if folder.is_dir() else folder.parent) / "catalog.toml"
+    catalog = load(overlay or (own_overlay if own_overlay.is_file() else None))
+    wrong = check_meaning(scenario)
+    if wrong:
+        raise ProblemsError(what, wrong)
+    study, _ = build(scenario, catalog, what)
+    return study
+
+
+def build(
+    scenario: Any, catalog: Catalog, what: str, capacity: Capacity | None = None
+) -> tuple[Study, Capacity]:
+    """Assemble a checked scenario; a capacity table that is already there is used again."""
+    resolution = resolve(scenario, catalog, what)
+    timed = capacity or time_silicon(scenario, catalog, what)
+    start = scenario.decision.start
+    enter_capacity(resolution.ledger, timed, start)
+    kinds = {key: option.kind for key, option in scenario.options.items()}
+    chips = {
+        key: catalog.chip(option.chip).name
+        for key, option in scenario.options.items()
+        if option.kind != "api"
+    }
+    problem = assemble(
+        scenario, catalog, resolution.ledger, timed.basket_rate, timed.replica_chips, start
+    )
+    drawer = sampler(resolution.ledger, kinds, chips, timed.shift_ratios)
+    option = problem.setting.options[problem.alternative]
+    today = unit_cost(
+        option,
+        drawer.inputs(drawer.medians()),
+        at_years=np.array([option.available_years]),
+    )
+    reference = float(today.lcot_usd_per_mtok()[0])
+    study = Study(
+        scenario=scenario,
+        catalog=catalog,
+        ledger=resolution.ledger,
+        omitted=resolution.omitted,
+        capacity=timed,
+        problem=problem,
+        sampler=replace(drawer, reference_lcot_usd_per_mtok=reference),
+        digest=hashlib.sha256(to_json(scenario.model_dump(mode="json")).encode()).hexdigest(),
+    )
+    return study, timed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Futures:
+    """All draws evaluated; arrays have the draw axis first."""
+
+    draws: Draws
+    cost: Mapping[str, Floats]
+    contribution: Mapping[str, Floats]
+    strategy_lcot: Mapping[str, Floats]
+    line_npv: Mapping[str, Mapping[str, float]]
+    cumulative: Mapping[str, Floats]
+    saving: Floats
+    worlds: Mapping[str, Floats]
+    bounds: Mapping[str, Boundary]
+    lcot: Mapping[str, Floats]
+    lcot_by_holder: Mapping[str, Mapping[str, float]]
+    first_service: Floats
+    rates: Mapping[str, Floats]
+
+
+def futures(study: Study, draws_log2: int, seed: int, progress: Progress = quiet) -> Futures:
+    """Draw joint futures and evaluate every strategy in each, block by block."""
+    draws = study.sampler.draw(draws_log2, seed)
+    values = study.sampler.table(draws)
+    inputs = study.sampler.inputs(values)
+    blocks = range(0, len(draws), BLOCK)
+    parts: list[Outcomes] = []
+    for index, start in enumerate(blocks):
+        parts.append(evaluate(study.problem, inputs.rows(slice(start, start + BLOCK))))
+        progress("futures", (index + 1) / len(blocks))
+    return _join(study, draws, parts, values)
+
+
+def _join(
+    study: Study, draws: Draws, parts: list[Outcomes], values: Mapping[str, Floats]
+) -> Futures:
+    keys = [strategy.key for strategy in study.problem.strategies]
+    size = len(draws)
+
+    def spread(columns: list[Floats]) -> Floats:
+        joined = concatenate(columns)
+        return np.broadcast_to(joined, (size,)) if joined.size == 1 else joined
+
+    cost = {key: concatenate([part.cost[key].npv_usd for part in parts]) for key in keys}
+    flows = {key: concatenate([part.cost[key].by_quarter_usd for part in parts]) for key in keys}
+    base, units = flows[study.problem.baseline], list(parts[0].unit)
+    return Futures(
+        draws=draws,
+        cost=cost,
+        contribution={
+            key: -concatenate([part.contribution[key].npv_usd for part in parts]) for key in keys
+        },
+        strategy_lcot={
+            key: cost[key] / concatenate([part.cost[key].discounted_tokens for part in parts])
+            for key in keys
+        },
+        line_npv=_mean_lines(parts, keys),
+        cumulative={
+            key: np.cumsum(base - flow, axis=1)
+            for key, flow in flows.items()
+            if key != study.problem.baseline
+        },
+        saving=cost[study.problem.baseline] - cost[study.problem.headline],
+        worlds={
+            name: concatenate([part.worlds[name] for part in parts]) for name in parts[0].worlds
+        },
+        bounds={name: _bound(parts, name) for name in parts[0].boundaries},
+        lcot={key: spread([part.unit[key].lcot_usd_per_mtok() for part in parts]) for key in units},
+        lcot_by_holder={key: _mean_holders(parts, key) for key in units},
+        first_service=spread(
+            [part.dates.first_service if part.dates else np.zeros(1) for part in parts]
+        ),
+        rates=_rates(study, values, size),
+    )
+
+
+def _bound(parts: list[Outcomes], name: str) -> Boundary:
+    """The boundary of all draws against one counterfactual."""
+    fields = ("fixed_usd", "a_usd", "b_usd", "g_ship", "usd_per_mw_ratio", "tokens_per_mw_ratio")
+    return Boundary(
+        **{
+            field: concatenate([getattr(part.boundaries[name], field) for part in parts])
+            for field in fields
+        }
+    )
+
+
+def _mean_lines(parts: list[Outcomes], keys: list[str]) -> dict[str, dict[str, float]]:
+    """Mean present value of each line over all draws, blocks added in order."""
+    out: dict[str, dict[str, float]] = {}
+    for key in keys:
+        lines = parts[0].cost[key].by_line_usd
+        sizes = [part.cost[key].npv_usd.size for part in parts]
+        out[key] = {
+            line: sum(float(part.cost[key].by_line_usd[line].sum()) for part in parts) / sum(sizes)
+            for line in lines
+        }
+    return out
+
+
+def _mean_holders(parts: list[Outcomes], key: str) -> dict[str, float]:
+    """Mean levelised cost of an option by holder; the holders add up to the mean total."""
+    holders = parts[0].unit[key].lcot_by_holder_usd_per_mtok()
+    return {
+        str(holder): float(
+            np.mean([part.unit[key].lcot_by_holder_usd_per_mtok()[holder].mean() for part in parts])
+        )
+        for holder in holders
+    }
+
+
+def _rates(study: Study, values: Mapping[str, Floats], size: int) -> dict[str, Floats]:
+    """Throughput per chip in each draw, without maturity or availability."""
+    out = {}
+    for key in study.capacity.basket_rate:
+        rate = values[f"options.{key}.tokens_per_s_per_chip"]
+        rate = rate * values[f"options.{key}.timing_ratio"]
+        if key == "own":
+            rate = rate * values["options.own.delivered_ratio"]
+        out[key] = np.broadcast_to(rate, (size,))
+    return out
+
+
+def decide(
+    folder: Path,
+    *,
+    overlay: Path | None = None,
+    patches: tuple[str, ...] = (),
+    draws_log2: int = DRAWS_LOG2,
+    seed: int = SEED,
+    progress: Progress = quiet,
+) -> Results:
+    """Answer a scenario: verdict, boundary, who keeps the savings.
+
+    Parameters
+    ----------
+    folder : Path
+        Scenario folder, or its scenario.toml.
+    overlay : Path, optional
+        Newer catalogue figures; default: the scenario's catalog.toml if there is one.
+    patches : tuple of str
+        Names from the scenario's overlays.toml.
+    draws_log2, seed : int
+        2^draws_log2 futures in sixteen independent scrambles.
+    progress : callable
+        Called with the name of a stage and the share done.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ProblemsError
+        Everything wrong with the inputs.
+    """
+    began = time.perf_counter()
+    progress("prepare", 0.0)
+    study = prepare(folder, overlay=overlay, patches=patches)
+    progress("prepare", 1.0)
+    drawn = futures(study, draws_log2, seed, progress)
+    progress("central", 0.0)
+    case = central_case(study.problem, study.sampler)
+    moved = tornado_rows(study.problem, study.sampler)
+    progress("central", 1.0)
+    facts = verdict_facts(study, drawn, case, moved, seed)
+    progress("dates", 0.0)
+    facts["dates"] = decision_dates(study, seed)
+    progress("dates", 1.0)
+    facts["sentences"] = sentences(facts)
+    return Results(
+        manifest=manifest(study, draws_log2, seed, patches),
+        verdict=facts,
+        tables=result_tables(study, drawn, case, moved),
+        run={
+            "duration_s": time.perf_counter() - began,
+            "host": platform.node(),
+            "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def manifest(study: Study, draws_log2: int, seed: int, patches: tuple[str, ...]) -> dict[str, Any]:
+    """What identifies a run: equal manifests mean equal results."""
+    return {
+        "schema": SCHEMA,
+        "tapeout": __version__,
+        "catalog": study.catalog.release,
+        "catalog_digest": study.catalog.digest,
+        "scenario_digest": study.digest,
+        "title": study.scenario.title,
+        "question": study.scenario.question,
+        "patches": list(patches),
+        "seed": seed,
+        "draws": 2**draws_log2,
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+    }
+
+
+def result_tables(
+    study: Study, drawn: Futures, case: CentralCase, moved: list[dict[str, Any]]
+) -> dict[str, pl.DataFrame]:
+    """The seven tables of a results folder."""
+    return {
+        "inputs": tables.inputs_table(study.ledger),
+        "totals": tables.totals_table(
+            study.problem, drawn.cost, drawn.contribution, drawn.strategy_lcot, drawn.draws.scramble
+        ),
+        "cashflow": tables.cashflow_table(case, drawn.cumulative, study.scenario.decision.start),
+        "boundary": tables.boundary_table(drawn.bounds),
+        "capacity": tables.capacity_table(study.capacity.table, len(study.scenario.traffic)),
+        "sensitivity": tables.sensitivity_table(moved, study.ledger),
+        "savings": tables.savings_table(
+            study.problem, drawn.lcot, drawn.lcot_by_holder, case, drawn.line_npv
+        ),
+    }
+
+
+def verdict_facts(
+    study: Study, drawn: Futures, case: CentralCase, moved: list[dict[str, Any]], seed: int
+) -> dict[str, Any]:
+    """Every figure and small table the verdict speaks of."""
+    problem, scenario = study.problem, study.scenario
+    outcomes = evaluate(problem, case.inputs)
+    titles = {strategy.key: strategy.title for strategy in problem.strategies}
+    cheapest = share_cheapest(drawn.cost)
+    facts: dict[str, Any] = {
+        "title": scenario.title,
+        "question": scenario.question,
+        "builds": problem.builds,
+        "start": scenario.decision.start.isoformat(),
+        "horizon_years": scenario.decision.horizon_years,
+        "headline_strategy": problem.headline,
+        "headline_title": titles[problem.headline],
+        "baseline_strategy": problem.baseline,
+        "baseline_title": titles[problem.baseline],
+        "alternative_title": problem.setting.options[problem.alternative].title,
+        "alternative_chip": problem.setting.options[problem.alternative].silicon,
+        "scope": scope_of(scenario),
+        "ranking": ranking(drawn.cost, titles, cheapest, drawn),
+        "contribution_ranking": contribution_ranking(drawn, titles),
+        "sampling": {"draws": len(drawn.draws), "scrambles": 16},
+        "counts": study.ledger.counts(),
+        "omitted": list(study.omitted),
+        "units": unit_rows(problem, case, study.capacity, memory_gb(study)),
+        "regret": regret_rows(problem, study.sampler, scenario),
+        "references": references(scenario, our_figures(problem, case, outcomes, scenario)),
+        "offtake": [],
+        "calendar": [],
+        "installed": [
+            {
+                "title": one.title,
+                "usd_per_year": one.usd_per_year.value,
+                "until": one.until.isoformat(),
+            }
+            for one in scenario.installed
+        ],
+        "saving": summary(drawn.saving, drawn.draws.scramble)
+        | {"p_positive": float(np.mean(drawn.saving > 0))},
+        "lcot": {key: summary(values) for key, values in drawn.lcot.items()},
+        "payback": payback(problem, case),
+    }
+    facts |= hinges(study, facts["ranking"])
+    if problem.builds:
+        facts |= build_facts(study, drawn, case, outcomes, moved, seed)
+    return facts
+
+
+def build_facts(
+    study: Study,
+    drawn: Futures,
+    case: CentralCase,
+    outcomes: Outcomes,
+    moved: list[dict[str, Any]],
+    seed: int,
+) -> dict[str, Any]:
+    """Figures that exist only where there is a chip of one's own."""
+    problem, scenario, scramble = study.problem, study.scenario, drawn.draws.scramble
+    needed = {name: threshold(bound, scramble) for name, bound in drawn.bounds.items()}
+    watts = {
+        key: study.capacity.specs[study.capacity.silicon[key]] for key in study.capacity.basket_rate
+    }
+    tdp = {key: spec.tdp_w for key, spec in watts.items() if spec is not None}
+    ship = {"g_ship": drawn.bounds["list"].g_ship}
+    baselines = {prior.baseline for prior in scenario.prior if prior.kind == "claim"}
+    ratios = {key: claim_ratio(tdp, drawn.rates, ship, key) for key in sorted(baselines)}
+    paths = [row["path"] for row in moved[:MUST_BE_TRUE_INPUTS]]
+    return {
+        "life_years": study.ledger["options.own.life_years"].chosen.value,
+        "g_star": {
+            name: {
+                "value": one.g_star,
+                "se": one.se,
+                "outcome": one.outcome.name,
+                "sentence": one.outcome.sentence,
+            }
+            for name, one in needed.items()
+        },
+        "g_ship": {
+            name: summary(bound.g_ship, scramble)
+            | {
+                "usd_per_mw_ratio": float(np.median(bound.usd_per_mw_ratio)),
+                "tokens_per_mw_ratio": float(np.median(bound.tokens_per_mw_ratio)),
+                "p_pays": share_that_pays(bound, bound.g_ship),
+            }
+            for name, bound in drawn.bounds.items()
+        },
+        "priors": [
+            {
+                "key": one.key,
+                "title": one.title,
+                "kind": one.kind,
+                "g": dict(one.g),
+                "p_pays": one.p_pays,
+                "p_pays_negotiated": one.p_pays_negotiated,
+                "why": one.why,
+            }
+            for one in priors(scenario, drawn.bounds, ratios, scramble, seed)
+        ],
+        "worlds": {name: summary(usd, scramble) for name, usd in drawn.worlds.items()}
+        | {
+            "leverage": summary(drawn.worlds["A"] - drawn.worlds["B"], scramble),
+            "volume": summary(drawn.worlds["B"] - drawn.worlds["C"], scramble),
+            "whole": summary(drawn.worlds["A"] - drawn.worlds["C"], scramble),
+        },
+        "must_be_true": must_be_true(problem, study.sampler, paths),
+        "offtake": offtake_rows(scenario, drawn.bounds["list"], case, problem)
+        if scenario.offtake
+        else [],
+        "calendar": calendar_rows(problem, case, scenario.decision.start),
+        "first_service_years": summary(drawn.first_service),
+        "break_even_volume": break_even_volume_share(outcomes),
+        "advantage_over_bought": bought_advantages(study, case, outcomes),
+    }
+
+
+def bought_advantages(study: Study, case: CentralCase, outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Own tokens per dollar over each bought chip as it is sold today, central case.
+
+    Not g_ship: the own chip is taken at its first service, the other at its present generation.
+    """
+    rows = []
+    for key, option in study.problem.setting.options.items():
+        if option.kind != "buy":
+            continue
+        released = case.inputs.flat(f"options.{key}.generation_years")
+        other = unit_cost(option, case.inputs, at_years=released)
+        gained = delivered_advantage(outcomes.unit["own"], other)
+        rows.append(
+            {
+                "option": key,
+                "title": option.title,
+                "ratio": float(gained.g_ship[0]),
+                "usd_per_mw_ratio": float(gained.usd_per_mw_ratio[0]),
+                "tokens_per_mw_ratio": float(gained.tokens_per_mw_ratio[0]),
+            }
+        )
+    return rows
+
+
+def break_even_volume_share(outcomes: Outcomes) -> float:
+    """Share of planned volume at which building pays in the central case."""
+    bound = outcomes.boundaries["list"]
+    gain = float((bound.a_usd - bound.b_usd / bound.g_ship)[0])
+    return float(bound.fixed_usd[0]) / gain if gain > 0 else float("inf")
+
+
+def scope_of(scenario: Any) -> str:
+    """Scope in words."""
+    if scenario.scale.sized_by == "mw":
+        return f"{scenario.scale.mw:,.0f} MW over {scenario.decision.horizon_years} years"
+    tokens = sum(one.output_tokens_per_day for one in scenario.traffic)
+    return f"{tokens:.3g} output tokens a day over {scenario.decision.horizon_years} years"
+
+
+def ranking(
+    cost: Mapping[str, Floats],
+    titles: Mapping[str, str],
+    cheapest: Mapping[str, float],
+    drawn: Futures,
+) -> list[dict[str, Any]]:
+    """Strategies by expected cost, cheapest first."""
+    rows = [
+        {
+            "strategy": key,
+            "title": titles[key],
+            "p_cheapest": cheapest[key],
+            "lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot[key])) * MTOK,
+        }
+        | {f"{name}_usd": value for name, value in summary(usd, drawn.draws.scramble).items()}
+        for key, usd in cost.items()
+    ]
+    return sorted(rows, key=lambda row: float(row["mean_usd"]))
+
+
+def contribution_ranking(drawn: Futures, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Strategies by expected contribution, highest first."""
+    best = share_cheapest({key: -usd for key, usd in drawn.contribution.items()})
+    rows = [
+        {"strategy": key, "title": titles[key], "p_best": best[key]}
+        | {f"{name}_usd": value for name, value in summary(usd, drawn.draws.scramble).items()}
+        for key, usd in drawn.contribution.items()
+    ]
+    return sorted(rows, key=lambda row: -float(row["mean_usd"]))
+
+
+def hinges(study: Study, order: list[dict[str, Any]]) -> dict[str, Any]:
+    """Options whose price no source publishes, and what leads without them."""
+    problem, ledger = study.problem, study.ledger
+    assumed = []
+    for key, option in problem.setting.options.items():
+        path = {
+            "rent": f"options.{key}.rent_usd_per_chip_hour",
+            "buy": f"options.{key}.price_usd",
+        }.get(option.kind)
+        if path and (path not in ledger or not ledger[path].is_sourced):
+            assumed.append(key)
+    left = [
+        row["title"]
+        for row in order
+        if not any(step.option in assumed for step in problem.strategy(row["strategy"]).steps)
+    ]
+    return {
+        "assumed_prices": [problem.setting.options[key].title for key in assumed],
+        "best_without_assumed": left[0] if left else "none",
+    }
+
+
+def memory_gb(study: Study) -> dict[str, float]:
+    """Gigabytes of memory on each option's package."""
+    return {
+        key: study.ledger[f"options.{key}.memory_gb"].chosen.value
+        for key, option in study.problem.setting.options.items()
+        if f"options.{key}.memory_gb" in study.ledger and option.kind in ("buy", "build")
+    }
+
+
+def references(scenario: Any, ours: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Figures from outside beside ours."""
+    rows = []
+    for one in scenario.reference:
+        value: Quantity = one.value
+        mine = ours.get(one.compare)
+        rows.append(
+            {
+                "key": one.key,
+                "title": one.title or one.key,
+                "compare": one.compare,
+                "ours": mine,
+                "theirs": value.value,
+                "theirs_low": value.low,
+                "theirs_high": value.high,
+                "source": value.source,
+                "source_url": value.source_url,
+                "why": value.why,
+                "ratio": None if mine is None or not value.value else mine / value.value,
+            }
+        )
+    return rows
+
+
+def decision_dates(study: Study, seed: int) -> list[dict[str, Any]]:
+    """The same question at every decision date: what was avoidable then, and what it was worth.
+
+    Each date discounts to itself and treats what was spent before as sunk.
+    """
+    rows = [_at_date(study, study.scenario.decision.start.isoformat(), "Headline date", seed)]
+    for date in study.scenario.decision.dates:
+        scenario = scenario_at(study.scenario, date)
+        built, _ = build(scenario, study.catalog, f"decision date {date.name}", study.capacity)
+        rows.append(_at_date(built, date.date.isoformat(), date.title or date.name, seed))
+    return sorted(rows, key=lambda row: str(row["date"]))
+
+
+def _at_date(study: Study, date: str, title: str, seed: int) -> dict[str, Any]:
+    draws = study.sampler.draw(DATE_DRAWS_LOG2, seed)
+    inputs = study.sampler.inputs(study.sampler.table(draws))
+    outcomes = evaluate(study.problem, inputs, full=False)
+    row: dict[str, Any] = {"date": date, "title": title}
+    if study.problem.builds:
+        bound = outcomes.boundaries["list"]
+        one = threshold(bound, draws.scramble)
+        row |= {
+            "g_star": one.g_star,
+            "g_ship": summary(bound.g_ship),
+            "p_pays": share_that_pays(bound, bound.g_ship),
+            "fixed_usd": float(bound.fixed_usd.mean()),
+        }
+        worlds = outcomes.worlds
+        row |= {
+            "leverage_usd": float((worlds["A"] - worlds["B"]).mean()),
+            "volume_usd": float((worlds["B"] - worlds["C"]).mean()),
+            "whole_usd": float((worlds["A"] - worlds["C"]).mean()),
+        }
+    best = min(outcomes.cost, key=lambda key: float(outcomes.cost[key].npv_usd.mean()))
+    return row | {"cheapest": study.problem.strategy(best).title}
+
+
+def scenario_at(scenario: Any, date: Any) -> Any:
+    """The scenario as it stood at another decision date."""
+    options = dict(scenario.options)
+    sections: dict[str, Any] = {}
+    for dotted, quantity in date.set.items():
+        head, *rest = dotted.split(".")
+        if head == "options":
+            key, field = rest
+            options[key] = options[key].model_copy(update={field: quantity})
+        else:
+            section = sections.get(head, getattr(scenario, head))
+            sections[head] = section.model_copy(update={rest[0]: quantity})
+    decision = scenario.decision.model_copy(update={"start": date.date})
+    return scenario.model_copy(update={"options": options, "decision": decision, **sections})

@@ -1,0 +1,113 @@
+"""The verdict in words. Every number in a sentence comes from the results; none is typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_TENTH = 10
+
+
+def one_digit(p: float) -> str:
+    """A probability to one digit, never 0 or 1."""
+    tenth = round(p * _TENTH)
+    if tenth == 0:
+        return "under 0.1"
+    if tenth == _TENTH:
+        return "over 0.9"
+    return f"{tenth / _TENTH:.1f}"
+
+
+def usd(value: float) -> str:
+    """An amount in billions or millions with its sign."""
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    if size >= 1e9:
+        return f"{sign}${size / 1e9:,.1f} bn"
+    if size >= 1e6:
+        return f"{sign}${size / 1e6:,.0f} M"
+    return f"{sign}${size:,.0f}"
+
+
+def sentences(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Headline, answer and qualifications from the facts of a study.
+
+    Parameters
+    ----------
+    facts : mapping
+        The verdict's own figures: titles, g_star, g_ship, priors, ranking, objectives.
+
+    Returns
+    -------
+    dict
+        `headline` (boundary, baseline, life and scope in one sentence), `answer` (what to do),
+        `objectives` (whether both objectives agree), `hinge` (assumed prices the answer rests on).
+    """
+    out = {"answer": _answer(facts), "objectives": _objectives(facts), "hinge": _hinge(facts)}
+    out["headline"] = _headline(facts) if facts["builds"] else out["answer"]
+    return out
+
+
+def _answer(facts: Mapping[str, Any]) -> str:
+    best, second = facts["ranking"][0], facts["ranking"][1] if len(facts["ranking"]) > 1 else None
+    text = (
+        f"Cheapest over {facts['horizon_years']} years in expectation: {best['title']},"
+        f" {usd(best['mean_usd'])}"
+    )
+    if second is not None:
+        text += f", against {usd(second['mean_usd'])} for {second['title']}"
+    text += f"; it is the cheapest in {one_digit(best['p_cheapest'])} of the futures."
+    return text
+
+
+def _headline(facts: Mapping[str, Any]) -> str:
+    need = facts["g_star"]["list"]["value"]
+    terms = f"{facts['life_years']:.0f}-year life, {facts['scope']}"
+    if need is None or not math.isfinite(need):
+        return (
+            f"Building does not beat the baseline ({facts['baseline_title']}) at any delivered"
+            f" advantage: the programme's fixed cost exceeds what its volume can save ({terms})."
+        )
+    have = facts["g_ship"]["list"]
+    clears = "clears" if have["p50"] >= need else "does not clear"
+    return (
+        f"Building beats the baseline ({facts['baseline_title']}) only if the chip, all in,"
+        f" delivers at least {need:.2f}x the tokens per dollar of the {facts['alternative_chip']}"
+        f" generation sold when it ships ({terms}); the published chip, simulated, delivers"
+        f" {have['p50']:.2f}x ({have['p05']:.2f} to {have['p95']:.2f}) and {clears} it."
+        f"{_claim(facts, need)}"
+    )
+
+
+def _claim(facts: Mapping[str, Any], need: float) -> str:
+    """What the maker's claim amounts to, against the same bar."""
+    claims = [prior for prior in facts["priors"] if prior["kind"] == "claim"]
+    if not claims:
+        return ""
+    word = claims[0]
+    verb = "clears" if word["g"]["p50"] >= need else "does not clear"
+    return f" {word['title']} amounts to {word['g']['p50']:.2f}x and {verb} it."
+
+
+def _objectives(facts: Mapping[str, Any]) -> str:
+    cost, contribution = facts["ranking"][0], facts["contribution_ranking"][0]
+    if cost["strategy"] == contribution["strategy"]:
+        return (
+            f"Both objectives agree: {cost['title']} serves the given demand at least cost and"
+            " earns most within the site."
+        )
+    return (
+        f"The two objectives disagree: {cost['title']} serves the given demand at least cost, but"
+        f" {contribution['title']} earns most where the site binds"
+        f" ({usd(contribution['mean_usd'])} over the horizon)."
+    )
+
+
+def _hinge(facts: Mapping[str, Any]) -> str:
+    if not facts["assumed_prices"]:
+        return "No price that the ranking rests on is an assumption."
+    names = ", ".join(facts["assumed_prices"])
+    return (
+        f"Prices that no source publishes and that are built or assumed here: {names}. Without"
+        f" these options the order begins with {facts['best_without_assumed']}."
+    )
