@@ -53,14 +53,14 @@ _WORDS = {"T": " trillion", "G": " bn", "M": " M"}
 
 @contextmanager
 def _catalog(overlay: Path | None) -> Iterator[Catalog]:
-    """Open the catalogue; a mistake of the user becomes a message and exit status 1."""
+    """Open the catalogue; a mistake of the user becomes a message and exit status 2."""
     try:
         from tapeout.catalog import load  # noqa: PLC0415  # keeps `--help` fast
 
         yield load(overlay)
     except TapeoutError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)
-        raise typer.Exit(1) from error
+        raise typer.Exit(2) from error
 
 
 def _console() -> Console:

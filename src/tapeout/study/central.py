@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeout.constants import DAY_S, GIGA, MEGA, QUARTERS_PER_YEAR, YEAR_HOURS
+from tapeout.constants import DAY_S, MEGA, MTOK, QUARTERS_PER_YEAR, YEAR_HOURS
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.finance import payback_years
 from tapeout.economics.prices import chip_price_usd
@@ -142,27 +142,31 @@ def unit_rows(
     return rows
 
 
-def payback(problem: Problem, case: CentralCase) -> dict[str, float]:
+def payback(problem: Problem, case: CentralCase, outcomes: Outcomes) -> dict[str, float]:
     """Payback of the headline over the baseline, on the programme and on all extra capital.
 
-    Programme: savings of running costs and capital against the programme's own fixed cost. All
-    capital: the cumulated difference of all payments, from its lowest point back to zero. Years
-    from the decision; nan if never within the horizon.
+    Programme: its fixed cost over the levelised saving of a year at full volume, the measure press
+    reports use; it says nothing of the capital behind the chips. All capital: the cumulated
+    difference of all payments, until it is back at zero. Years; nan if never.
     """
     base, head = case.flows[problem.baseline], case.flows[problem.headline]
     fixed = [line.cash and line.scales == "fixed" for line in head.lines]
-    programme = head.usd[0][:, fixed].sum(axis=1)
+    programme = float(head.usd[0][:, fixed].sum())
     difference = base.by_quarter_usd()[0] - head.by_quarter_usd()[0]
-    saving = difference + programme
-
-    def years(flows: Floats) -> float:
-        return float(payback_years(flows, periods_per_year=QUARTERS_PER_YEAR))
-
     cumulated = np.cumsum(difference)
+    on_programme = float("nan")
+    if "own" in outcomes.unit and "own" in case.fleets[problem.headline].plan.chips:
+        chips = float(case.fleets[problem.headline].plan.chips["own"][0].max())
+        own, other = outcomes.unit["own"], outcomes.unit[problem.alternative]
+        each = other.lcot_usd_per_mtok() - own.lcot_usd_per_mtok()
+        yearly = float((each * own.output_tokens_per_year / MTOK)[0]) * chips
+        on_programme = programme / yearly if yearly > 0 else float("nan")
     return {
-        "on_programme_years": years(saving - programme) if saving.sum() > 0 else float("nan"),
-        "on_all_capital_years": years(difference),
-        "programme_usd": float(programme.sum()),
+        "on_programme_years": on_programme,
+        "on_all_capital_years": float(
+            payback_years(difference, periods_per_year=QUARTERS_PER_YEAR)
+        ),
+        "programme_usd": programme,
         "peak_cash_need_usd": float(max(0.0, -cumulated.min())),
         "peak_cash_need_quarter": int(cumulated.argmin()),
     }
@@ -373,9 +377,7 @@ def our_figures(
     return out
 
 
-def offtake_rows(
-    scenario: Any, bound: Boundary, case: CentralCase, problem: Problem
-) -> list[dict[str, Any]]:
+def offtake_rows(scenario: Any, bound: Boundary, peak_cash_need_usd: float) -> list[dict[str, Any]]:
     """What a share taken by somebody else does, by type of contract, over all draws.
 
     third_party_use: the taker pays a price over the owner's cost for its share and may walk away,
@@ -392,17 +394,19 @@ def offtake_rows(
     idle = -share * own
     third = used_less + (1.0 - lost) * share * own * (ratio - 1.0) + lost * idle
     leaseback = base - share * own * (ratio - 1.0)
-    peak = payback(problem, case)["peak_cash_need_usd"]
     return [
-        _offtake("unsigned", "Unsigned", base, peak),
+        _offtake("unsigned", "Unsigned", base, peak_cash_need_usd),
         _offtake(
             "third_party_use",
             f"{share:.0%} used and paid for by a third party",
             third,
-            peak * (1.0 - share),
+            peak_cash_need_usd * (1.0 - share),
         ),
         _offtake(
-            "sale_leaseback", f"{share:.0%} sold and leased back", leaseback, peak * (1.0 - share)
+            "sale_leaseback",
+            f"{share:.0%} sold and leased back",
+            leaseback,
+            peak_cash_need_usd * (1.0 - share),
         ),
     ]
 
@@ -458,6 +462,8 @@ def calendar_rows(problem: Problem, case: CentralCase, start: dt.date) -> list[d
         index = int(min(max(years * QUARTERS_PER_YEAR, 0), values.size - 1))
         return float(values[index])
 
+    if float(dates.tapeout[0]) <= 0:
+        events = events[1:]  # history
     return [
         {
             "event": event,
@@ -469,8 +475,3 @@ def calendar_rows(problem: Problem, case: CentralCase, start: dt.date) -> list[d
         }
         for event, years, note, loss in events
     ]
-
-
-def bn(usd: float) -> float:
-    """Billions, for texts."""
-    return usd / GIGA

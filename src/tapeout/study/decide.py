@@ -389,7 +389,7 @@ def verdict_facts(
         "saving": summary(drawn.saving, drawn.draws.scramble)
         | {"p_positive": float(np.mean(drawn.saving > 0))},
         "lcot": {key: summary(values) for key, values in drawn.lcot.items()},
-        "payback": payback(problem, case),
+        "payback": payback(problem, case, outcomes),
     }
     facts |= hinges(study, facts["ranking"])
     if problem.builds:
@@ -455,7 +455,11 @@ def build_facts(
             "whole": summary(drawn.worlds["A"] - drawn.worlds["C"], scramble),
         },
         "must_be_true": must_be_true(problem, study.sampler, paths),
-        "offtake": offtake_rows(scenario, drawn.bounds["list"], case, problem)
+        "offtake": offtake_rows(
+            scenario,
+            drawn.bounds["list"],
+            payback(problem, case, outcomes)["peak_cash_need_usd"],
+        )
         if scenario.offtake
         else [],
         "calendar": calendar_rows(problem, case, scenario.decision.start),

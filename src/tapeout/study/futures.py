@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,6 +135,70 @@ class Sampler:
         count = self.shift_ratios.size
         index = np.minimum((uniform["shift.kind"] * count).astype(np.int64), count - 1)
         out[f"{OWN}.shift_ratio"] = self.shift_ratios[index]
+
+
+def derivations(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Model inputs that are computed from resolved ones, and what each is computed from.
+
+    `tapeout show` follows these from a resolved number to the lines it moves; a test perturbs
+    every resolved number and checks that exactly these move.
+    """
+    wafer = ("parts.wafer_usd", "parts.die_yield_fraction")
+    out: dict[str, tuple[str, ...]] = {}
+    for key, kind in kinds.items():
+        path = f"options.{key}"
+        if kind == "api":
+            continue
+        out[f"{path}.it_w_per_chip"] = (f"{path}.allin_w_per_chip",)
+        if kind in ("buy", "build"):
+            die = (f"{path}.die_area_mm2", *wafer)
+            memory = (f"{path}.memory_gb", "parts.hbm_usd_per_gb")
+            package = ("parts.packaging_usd", "parts.packaging_yield_fraction")
+            out[f"{path}.die_usd"] = die
+            out[f"{path}.memory_usd"] = memory
+            out[f"{path}.packaging_usd"] = (*package, *die, *memory)
+        if kind == "build":
+            out[f"{path}.test_usd"] = ("parts.test_usd",)
+        if kind == "rent":
+            out[f"{path}.rent_usd_per_chip_hour"] = (
+                f"{path}.capital_usd_per_w",
+                f"{path}.allin_w_per_chip",
+                *_BUILT_RENT,
+            )
+    if "build" in kinds.values():
+        out |= {
+            f"{OWN}.slip_months": (f"{OWN}.late_fraction", f"{OWN}.slip_if_late_months"),
+            f"{OWN}.spins": (f"{OWN}.first_silicon_fraction", f"{OWN}.later_spin_fraction"),
+            f"{OWN}.cancelled": (f"{OWN}.cancellation_fraction",),
+            f"{OWN}.shift_years": ("shift.hazard_per_year",),
+        }
+    return out | {"value.usd_per_mtok": ("value.markup_ratio",)}
+
+
+_BUILT_RENT = (
+    "decision.discount_rate",
+    "operations.fraction_per_year",
+    "site.pue_ratio",
+    "site.usd_per_kwh",
+    "site.idle_power_fraction",
+    "site.mean_power_fraction",
+    "demand.peak_to_mean_ratio",
+    "demand.fill_fraction",
+    "market.cloud_margin_fraction",
+)
+
+
+def model_paths(path: str, kinds: Mapping[str, str], stated: Container[str]) -> set[str]:
+    """Model inputs through which a resolved number acts: itself, and what is derived from it.
+
+    An input the scenario states is not derived.
+    """
+    through = {
+        derived
+        for derived, sources in derivations(kinds).items()
+        if path in sources and derived not in stated
+    }
+    return through | {path}
 
 
 def _parts(out: dict[str, Floats], path: str, kind: str) -> None:

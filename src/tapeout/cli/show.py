@@ -1,0 +1,177 @@
+"""`tapeout show`: every resolved number, what set it, what it beat, and which lines it moves."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tapeout.constants import MEGA
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tapeout.sources import Figure, Resolved
+    from tapeout.study.decide import Study
+
+
+def show(
+    scenario: Annotated[Path, typer.Argument(help="Scenario folder", show_default=False)],
+    path: Annotated[str, typer.Argument(help="Only paths that match, e.g. 'options.own.*'")] = "*",
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Cost lines with formula, inputs and present value")
+    ] = False,
+    overlay: Annotated[Path | None, typer.Option(help="TOML of newer figures")] = None,
+    patch: Annotated[list[str] | None, typer.Option("--patch", help="Named patch")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Every resolved number of a scenario and where it comes from.
+
+    Examples:
+
+      tapeout show examples/jalapeno
+
+      tapeout show examples/jalapeno options.own.nre_usd
+
+      tapeout show examples/jalapeno 'build-bridge.own.*' --lines
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from tapeout.errors import UnknownNameError  # noqa: PLC0415
+    from tapeout.study import prepare  # noqa: PLC0415
+
+    study = prepare(scenario, overlay=overlay, patches=tuple(patch or ()))
+    if lines:
+        _lines(study, path, as_json=as_json)
+        return
+    found = [entry for entry in study.ledger if fnmatchcase(entry.path, path)]
+    if not found:
+        raise UnknownNameError("input", path, list(study.ledger.entries))
+    if as_json:
+        from tapeout.study.results import to_json  # noqa: PLC0415
+
+        typer.echo(to_json([_record(entry) for entry in found]), nl=False)
+        return
+    console = Console()
+    if len(found) == 1:
+        _one(console, study, found[0])
+        return
+    console.print(_table(sorted(found, key=lambda entry: entry.path)))
+    counts = ", ".join(f"{count} {name}" for name, count in study.ledger.counts().items())
+    console.print(f"{len(found)} inputs shown; in all {counts}.")
+    for text in study.omitted:
+        console.print(f"Left out: {text}.")
+
+
+def _record(entry: Resolved) -> dict[str, Any]:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    return asdict(entry)
+
+
+def _figure(figure: Figure) -> str:
+    spread = ""
+    if figure.low is not None and figure.high is not None and figure.low != figure.high:
+        spread = f" ({figure.low:,.4g} to {figure.high:,.4g})"
+    return f"{figure.value:,.4g}{spread} {figure.unit}"
+
+
+def _table(found: list[Resolved]) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("path", no_wrap=True)
+    for name in ("value (5 to 95 %)", "status", "set by"):
+        table.add_column(name, overflow="fold")
+    for entry in found:
+        table.add_row(entry.path, _figure(entry.chosen), entry.chosen.status, entry.set_by)
+    return table
+
+
+def _one(console: Any, study: Study, entry: Resolved) -> None:
+    from tapeout.study.futures import model_paths  # noqa: PLC0415
+
+    figure = entry.chosen
+    console.print(f"[bold]{entry.path}[/bold]  {_figure(figure)}")
+    rows = {
+        "status": figure.status,
+        "set by": entry.set_by,
+        "as of": figure.as_of,
+        "condition": figure.condition,
+        "source": figure.source_title,
+        "url": figure.source_url,
+        "why": entry.why,
+        "note": figure.note,
+    }
+    for name, value in rows.items():
+        if value:
+            console.print(f"  {name}: {value}", highlight=False, markup=False)
+    for beaten in entry.rejected:
+        source = beaten.source_title or "no source"
+        console.print(
+            f"  chosen over: {_figure(beaten)} [{beaten.status}, {beaten.as_of}] {source}",
+            highlight=False,
+            markup=False,
+        )
+    paths = model_paths(entry.path, study.sampler.kinds, study.ledger)
+    names = sorted(
+        {row["line"] for row in _line_rows(study) if any(row["declares"](p) for p in paths)}
+    )
+    if names:
+        console.print(f"  moves lines: {', '.join(names)}", highlight=False, markup=False)
+
+
+def _line_rows(study: Study) -> list[dict[str, Any]]:
+    from tapeout.study.central import central_case  # noqa: PLC0415
+
+    case = central_case(study.problem, study.sampler)
+    rows = []
+    for key, flow in case.flows.items():
+        npv = flow.npv_by_line_usd()[0]
+        rows += [
+            {
+                "strategy": key,
+                "line": line.key,
+                "holder": str(line.holder),
+                "formula": line.formula,
+                "inputs": sorted(set(line.inputs)),
+                "cash": line.cash,
+                "npv_usd": float(value),
+                "declares": line.depends_on,
+            }
+            for line, value in zip(flow.lines, npv, strict=True)
+        ]
+    return rows
+
+
+def _lines(study: Study, pattern: str, *, as_json: bool) -> None:
+    rows = [
+        row for row in _line_rows(study) if fnmatchcase(f"{row['strategy']}.{row['line']}", pattern)
+    ]
+    if as_json:
+        from tapeout.study.results import to_json  # noqa: PLC0415
+
+        typer.echo(
+            to_json([{k: v for k, v in row.items() if k != "declares"} for row in rows]), nl=False
+        )
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("strategy", "line", "to", "present value, $ M", "formula"):
+        table.add_column(
+            name, justify="right" if name.startswith("present") else "left", overflow="fold"
+        )
+    for row in rows:
+        memo = "" if row["cash"] else " (memo)"
+        table.add_row(
+            row["strategy"],
+            row["line"] + memo,
+            row["holder"],
+            f"{row['npv_usd'] / MEGA:,.1f}",
+            row["formula"],
+        )
+    Console().print(table)
