@@ -1,0 +1,134 @@
+"""Measure what the product promises and write benchmarks/results.json.
+
+Each figure is the best of a few runs in new processes: machines are shared and noisy, so compare
+CPU seconds and ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENARIO = "examples/jalapeno"
+RUNS = 3
+KIB_PER_MB = 1024
+
+
+def _child(arguments: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak resident MB of one new process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    _, error = process.communicate()
+    if process.returncode:
+        sys.exit(f"{' '.join(arguments)} failed: {error.decode()}")
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+    return cpu, wall, after.ru_maxrss / KIB_PER_MB
+
+
+def _decide(folder: Path, cache: Path, *extra: str) -> tuple[float, float, float]:
+    """Run the whole decision with its page, with a given cache folder."""
+    command = [
+        sys.executable,
+        "-m",
+        "tapeout",
+        "decide",
+        SCENARIO,
+        "--quiet",
+        "--report",
+        str(folder / "report.html"),
+        *extra,
+    ]
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(cache)}
+    return _child(command, environment)
+
+
+_FUTURES = """
+import time
+from pathlib import Path
+from tapeout.study.decide import futures, prepare
+study = prepare(Path("examples/jalapeno"))
+futures(study, 12, 1)
+began = time.process_time()
+futures(study, 16, 1)
+print(time.process_time() - began)
+"""
+
+
+def _futures_cpu_s() -> float:
+    out = subprocess.run(
+        [sys.executable, "-c", _FUTURES], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return float(out.stdout.strip())
+
+
+def main() -> None:
+    """Measure and write."""
+    results: dict[str, dict[str, object]] = {}
+
+    def put(key: str, value: float, unit: str, how: str) -> None:
+        results[key] = {"value": round(value, 3), "unit": unit, "how": how}
+        print(f"{key:28s} {value:10.3f} {unit}")
+
+    folder = Path(tempfile.mkdtemp(prefix="tapeout-bench-"))
+    try:
+        cold = folder / "cold"
+        first = _decide(folder, cold)
+        put(
+            "decide_first_wall_s",
+            first[1],
+            "s",
+            "new process, empty caches: no compiled Python, no chart runtime kept",
+        )
+        runs = [_decide(folder, cold) for _ in range(RUNS)]
+        how = f"`tapeout decide {SCENARIO} --report`, new process, caches filled, best of {RUNS}"
+        put("decide_cold_cpu_s", min(run[0] for run in runs), "s", how)
+        put("decide_cold_wall_s", min(run[1] for run in runs), "s", how)
+        put(
+            "decide_peak_rss_mb",
+            max(run[2] for run in [first, *runs]),
+            "MB",
+            "largest resident set of any run",
+        )
+        put("report_mb", (folder / "report.html").stat().st_size / 1e6, "MB", "size of the page")
+        put(
+            "futures_65536_cpu_s",
+            _futures_cpu_s(),
+            "s",
+            "65,536 futures of the demo, all strategies, both objectives, warm process",
+        )
+        help_s = min(
+            _child([sys.executable, "-m", "tapeout", "--help"], dict(os.environ))[0]
+            for _ in range(RUNS)
+        )
+        put("help_cpu_s", help_s, "s", "`tapeout --help`, new process")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+    target = ROOT / "benchmarks" / "results.json"
+    target.write_text(
+        json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8"
+    )
+    print(f"wrote {target.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""`python -m tapeout`."""
+
+from tapeout.cli.main import run
+
+if __name__ == "__main__":
+    run()
