@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from tapeout.constants import GIGA
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -72,10 +74,9 @@ class DoesNotFitError(InfeasibleError):
     def __init__(self, what: str, *, required_bytes: float, available_bytes: float) -> None:
         self.required_bytes = required_bytes
         self.available_bytes = available_bytes
-        giga = 1e-9
         super().__init__(
-            f"{what} needs {required_bytes * giga:,.1f} GB a chip, "
-            f"{available_bytes * giga:,.1f} GB is available; "
+            f"{what} needs {required_bytes / GIGA:,.1f} GB a chip, "
+            f"{available_bytes / GIGA:,.1f} GB is available; "
             "use more chips a replica, a narrower weight format or a smaller model"
         )
 

@@ -56,7 +56,10 @@ def _table() -> dict[str, Unit]:
     )
     add("usd", _USD)
     for name, factor in _USD.items():
-        add("usd_per_year", {f"{name}/year": factor, f"{name}/quarter": factor * 4})
+        add(
+            "usd_per_year",
+            {f"{name}/year": factor, f"{name}/quarter": factor * c.QUARTERS_PER_YEAR},
+        )
         add(
             "usd_per_w",
             {
@@ -76,8 +79,8 @@ def _table() -> dict[str, Unit]:
             },
         )
     for item in ("chip", "GPU", "unit", "stack", "wafer", "rack", "H100e"):
-        add(f"usd_per_{item.lower()}", {f"USD/{item}": 1.0, f"USD M/{item}": c.MEGA})
-    table["USD/chip"] = table["USD/GPU"] = Unit("usd_per_chip", 1.0)
+        dimension = "usd_per_chip" if item == "GPU" else f"usd_per_{item.lower()}"
+        add(dimension, {f"USD/{item}": 1.0, f"USD M/{item}": c.MEGA})
     for item in ("chip", "GPU", "accelerator"):
         add("usd_per_chip_hour", {f"USD/{item}-hour": 1.0})
     add("usd_per_kwh", {"USD/kWh": 1.0, "USD/MWh": 1 / c.KILO})
@@ -155,7 +158,7 @@ def _table() -> dict[str, Unit]:
 
 
 UNITS: dict[str, Unit] = _table()
-_QUANTITY = re.compile(r"^\s*([-+]?(?:\d[\d_]*)?\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.)\s*(.*?)\s*$")
+_QUANTITY = re.compile(r"^\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
 
 
 def unit(name: str) -> Unit:

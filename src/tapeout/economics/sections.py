@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
+from tapeout.errors import did_you_mean, nearest
 from tapeout.quantities import Quantity, QuantityError, read_quantity
+from tapeout.sources import Status
 
 
 def _read(raw: object) -> Quantity:
     try:
-        return read_quantity(raw)
+        quantity = read_quantity(raw)
     except QuantityError as error:
         raise ValueError(str(error)) from None
+    known = get_args(Status)
+    if quantity.status and quantity.status not in known:
+        hint = did_you_mean(nearest(quantity.status, known)) or f"one of {', '.join(known)}"
+        raise ValueError(f"no such status {quantity.status!r}; did you mean {hint}?")
+    return quantity
 
 
 _QUANTITY_SCHEMA = {
