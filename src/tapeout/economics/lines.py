@@ -30,6 +30,7 @@ from tapeout.economics.supply import (
     Setting,
     in_watts,
     option_life_quarters,
+    splits_by_share,
 )
 from tapeout.economics.types import (
     Holder,
@@ -81,6 +82,7 @@ def quantity_inputs(case: Case, key: str) -> tuple[str, ...]:
         out += [f"{OWN}.it_w_per_chip"] if case.builds else []
     else:
         out += [f"options.{key}.{name}" for name in _RATE_INPUTS] + _preceding(case, key)
+        out += pooling_inputs(case)
     if option.kind in ("buy", "rent"):
         out += [*RIVAL_INPUTS, f"options.{key}.generation_years"]
         out += ["market.rent_drift_per_year"] if option.kind == "rent" else []
@@ -104,6 +106,12 @@ _OWN_VOLUME = tuple(
     f"{OWN}.{name}"
     for name in ("ramp_years", "cancelled", "eligible_fraction", "sales_window_years", "life_years")
 )
+
+
+def pooling_inputs(case: Case) -> list[str]:
+    """Input behind the capacity a mix by shares loses; nothing for other strategies."""
+    mixed = splits_by_share(case.setting, case.strategy)
+    return ["fleet.pooling_loss_fraction"] if mixed else []
 
 
 def _preceding(case: Case, key: str) -> list[str]:

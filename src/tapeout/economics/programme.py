@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tapeout.constants import MTOK, QUARTERS_PER_YEAR
-from tapeout.economics.lines import Case, Entry, quantity_inputs, unmet_tokens
+from tapeout.economics.lines import Case, Entry, pooling_inputs, quantity_inputs, unmet_tokens
 from tapeout.economics.prices import (
     CHIP_PARTS,
     chip_price_usd,
@@ -325,7 +325,6 @@ def _idle_hall_line(case: Case) -> list[Entry]:
 
 def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
     """Revenue (contribution objective only) and demand left unserved, priced at its value."""
-    inputs = case.inputs
     time = mid_quarter_years(case.quarters)[None, :]
     value, value_inputs = token_value(case, time)
     quantity = tuple(p for key in case.fleet.plan.options for p in quantity_inputs(case, key))
@@ -360,6 +359,7 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
             inputs=(
                 *quantity,
                 *rates,
+                *pooling_inputs(case),
                 *value_inputs,
                 "demand.*",
                 "fleet.spares_fraction",
@@ -376,7 +376,6 @@ def token_value(case: Case, time_years: Floats) -> tuple[Floats, tuple[str, ...]
     It falls with the hardware cost of the reference option's generations, as in a market that
     passes hardware progress on, and beyond that at the stated rate.
     """
-    inputs = case.inputs
     value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time_years)
     names: tuple[str, ...] = ("value.usd_per_mtok", "value.decline_per_year")
     option = case.setting.options.get(case.setting.reference)

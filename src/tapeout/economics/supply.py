@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -154,6 +154,40 @@ def capacity_need(setting: Setting, inputs: Inputs, objective: Objective) -> Flo
     return np.broadcast_to(peak, (inputs.draws, setting.quarters)).copy()
 
 
+def splits_by_share(setting: Setting, strategy: Strategy) -> bool:
+    """Whether a strategy divides the need among kinds of silicon by stated shares."""
+    return any(
+        step.share < 1.0 and setting.options[step.option].kind != "build" for step in strategy.steps
+    )
+
+
+def pooling_ratio(setting: Setting, strategy: Strategy, inputs: Inputs) -> Floats:
+    """Capacity that a mix by shares keeps of what one pool would serve, (draw or 1, 1).
+
+    Queues and spares of each kind are separate, so each kind beyond the first costs a share of
+    capacity. A strategy that fills in order, one kind after the other, loses nothing.
+    """
+    if not splits_by_share(setting, strategy):
+        return np.ones((1, 1))
+    options = [setting.options[step.option] for step in strategy.steps]
+    kinds = {option.silicon for option in options if option.kind != "api"}
+    return 1.0 / (1.0 + inputs("fleet.pooling_loss_fraction") * max(len(kinds) - 1, 0))
+
+
+def _share_by_quarter(
+    setting: Setting, strategy: Strategy, key: str, dates: Schedule | None
+) -> Floats | None:
+    """Largest share of the need that an option is filled to; None where all its shares are one."""
+    steps = [step for step in strategy.steps if step.option == key]
+    if setting.options[key].kind == "build" or all(step.share >= 1.0 for step in steps):
+        return None  # a built option's share scales its ramp
+    parts = [np.where(within(step, dates, setting.quarters), step.share, 0.0) for step in steps]
+    share: Floats = parts[0]
+    for part in parts[1:]:
+        share = np.maximum(share, part)
+    return share
+
+
 def supplies(
     setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objective
 ) -> list[Supply]:
@@ -168,7 +202,12 @@ def supplies(
             active = active | within(step, dates, setting.quarters)
         time = mid_quarter_years(setting.quarters)[None, :]
         active = active & (time >= option.available_years)
-        out.append(_supply(setting, option, inputs, objective, (active, dates, steps[0].share)))
+        supply = _supply(setting, option, inputs, objective, (active, dates, steps[0].share))
+        share = _share_by_quarter(setting, strategy, key, dates)
+        unit = supply.unit_per_chip
+        if not in_watts(setting, objective):
+            unit = unit * pooling_ratio(setting, strategy, inputs)
+        out.append(replace(supply, unit_per_chip=unit, share_fraction=share))
     return out
 
 
@@ -291,9 +330,10 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
     )
     capacity: dict[str, Floats] = {}
     power: dict[str, Floats] = {}
+    pooled = pooling_ratio(setting, strategy, inputs)
     for key in planned.options:
         option = setting.options[key]
-        rate = rate_by_quarter(option, inputs, dates, setting.quarters)
+        rate = rate_by_quarter(option, inputs, dates, setting.quarters) * pooled
         capacity[key] = planned.carried[key]["tokens"] * rate
         watts = 0.0 if option.kind == "api" else option_power_w(option, inputs)
         power[key] = planned.carried[key]["power"] * watts

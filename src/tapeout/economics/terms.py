@@ -82,6 +82,13 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
             "chips held beyond the peak",
             "driver:spares_fraction",
         ),
+        _t(
+            "pooling_loss_fraction",
+            "fraction",
+            "fraction",
+            "capacity lost for each further kind of silicon in a mix by shares",
+            "driver:pooling_loss_fraction",
+        ),
     ),
     "site": (
         _t(
@@ -272,6 +279,13 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
 }
 
 _SPEED = (
+    _t(
+        "tokens_per_s_per_chip",
+        "tokens/s",
+        "positive",
+        "states the basket rate per chip instead of simulating it",
+        "derived",
+    ),
     _t(
         "timing_ratio",
         "ratio",
@@ -559,8 +573,7 @@ BUILD_TERMS: tuple[Term, ...] = (
         "fraction",
         "fraction",
         "memory the owner buys itself, without the partner's margin (1 consigned, 0 turnkey)",
-        0.0,
-        'turnkey unless the scenario says hbm_procurement = "consigned"',
+        "procurement",
     ),
     _t("host_usd", "USD/chip", "positive", "host", "driver:host_usd_per_chip_own"),
     _t(

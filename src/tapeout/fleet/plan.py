@@ -45,6 +45,8 @@ class Supply:
         Most chips that can be had in a quarter.
     smallest_chips : float
         Smallest fleet that makes sense (one replica).
+    share_fraction : array, shape (draw or 1, quarter), or None
+        Largest share of the need that an option without a ramp is filled to. None: no limit.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Supply:
     vintage_gain: Floats = field(default_factory=lambda: np.ones((1, 1)))
     ceiling_chips: Floats | None = None
     smallest_chips: float = 0.0
+    share_fraction: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class _Stock:
         ramp, ceiling = supply.ramp_fraction, supply.ceiling_chips
         self.ramp = None if ramp is None else _by_quarter(ramp, shape)
         self.ceiling = None if ceiling is None else _by_quarter(ceiling, shape)
+        share = supply.share_fraction
+        self.share = None if share is None else _by_quarter(share, shape)
         self.life = np.broadcast_to(supply.life_quarters, (draws,))
         self.weights = {"": _by_quarter(supply.vintage_gain, shape)} | {
             name: _by_quarter(values, shape) for name, values in supply.carried.items()
@@ -142,6 +147,15 @@ class _Stock:
         for name, weight in self.weights.items():
             self.running[name] += wanted * weight[quarter]
 
+    def fill(self, quarter: int, wanted: Floats, short: Floats) -> Floats:
+        """Close what is short, up to the option's share of what is wanted; return what remains."""
+        before = self.capacity(quarter)
+        open_to_it = short
+        if self.share is not None:
+            open_to_it = np.minimum(short, self.share[quarter] * wanted - before)
+        self.take(quarter, np.maximum(open_to_it, 0.0))
+        return short - (self.capacity(quarter) - before)
+
     def record(self, quarter: int) -> None:
         """Keep the state of the quarter; rounding may not leave a negative stock."""
         np.maximum(self.level, 0.0, out=self.chips[quarter])
@@ -157,8 +171,8 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     """Fill a need with options, in order.
 
     In every quarter expired vintages leave; options with a ramp are topped up to their share of
-    the need; then the others, in the order given, close what is still short. Capacity that is
-    there stays there until its life or term ends, needed or not.
+    the need; then the others, in the order given and each up to its share of the need, close what
+    is still short. Capacity that is there stays there until its life or term ends, needed or not.
 
     Parameters
     ----------
@@ -187,9 +201,7 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
         for stock in stocks:
             short -= stock.capacity(quarter)
         for stock in filling:
-            before = stock.capacity(quarter)
-            stock.take(quarter, np.maximum(short, 0.0))
-            short -= stock.capacity(quarter) - before
+            short = stock.fill(quarter, wanted[quarter], short)
         for stock in stocks:
             stock.record(quarter)
     return _collect(need, ramped + filling, [supply.key for supply in supplies])

@@ -13,7 +13,10 @@ class TrafficSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
-    model: str = Field(description="name of a shipped architecture, or a config.json")
+    model: str = Field(
+        description="name of a shipped architecture, or a config.json; 'stated' where every "
+        "option states its rate"
+    )
     input_tokens: float = Field(gt=0, le=10_000_000)
     output_tokens: float = Field(gt=0, le=1_000_000)
     cached_input_fraction: float = Field(default=0.0, ge=0, lt=1)
