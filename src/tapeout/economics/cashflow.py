@@ -12,7 +12,7 @@ from tapeout.economics.lines import (
     rent_lines,
     tokens_served,
 )
-from tapeout.economics.programme import programme_lines, revenue_lines
+from tapeout.economics.programme import programme_lines, revenue_lines, token_value
 from tapeout.economics.schedule import mid_quarter_years
 from tapeout.economics.supply import Fleet, Setting, fleet
 from tapeout.economics.types import CashFlow, Inputs, Objective, Strategy
@@ -73,5 +73,6 @@ def strategy_cash_flow(
         usd=np.stack([np.broadcast_to(usd, shape) for _, usd in entries], axis=2),
         discount=np.broadcast_to(discount, shape),
         tokens=tokens,
+        token_worth=token_value(case, time)[0] / inputs("value.usd_per_mtok"),
     )
     return flow, planned

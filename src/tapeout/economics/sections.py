@@ -82,6 +82,9 @@ class _OptionBase(Section):
     available_from: dt.date | None = Field(
         default=None, description="first date; default: the chip's release, or the decision"
     )
+    lead_time_months: float = Field(
+        default=0, ge=0, le=120, description="from the decision to the first capacity; 0: ordered"
+    )
     hidden: bool = Field(default=False, description="kept out of charts")
 
 

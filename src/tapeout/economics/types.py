@@ -128,13 +128,15 @@ class CashFlow:
     """Payments of one strategy, shape (draw, quarter, line), costs positive, nominal USD.
 
     Flows fall at mid-quarter. `discount` has shape (draw, quarter), `tokens` (draw, quarter) are
-    output tokens served.
+    output tokens served, `token_worth` (draw or 1, quarter) is what a token sells for over what one
+    sells for on the day of the decision.
     """
 
     lines: tuple[Line, ...]
     usd: Floats
     discount: Floats
     tokens: Floats
+    token_worth: Floats
 
     def __post_init__(self) -> None:
         assert self.usd.shape[2] == len(self.lines)
@@ -160,6 +162,12 @@ class CashFlow:
     def discounted_tokens(self) -> Floats:
         """Present value of tokens served, shape (draw,)."""
         out: Floats = np.einsum("dq,dq->d", self.tokens, self.discount)
+        return out
+
+    def discounted_worth(self) -> Floats:
+        """Present value of tokens weighted by what they sell for, shape (draw,)."""
+        worth = np.broadcast_to(self.token_worth, self.tokens.shape)
+        out: Floats = np.einsum("dq,dq,dq->d", self.tokens, self.discount, worth)
         return out
 
     def npv_by_scaling_usd(self) -> dict[Scaling, Floats]:

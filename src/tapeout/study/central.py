@@ -361,6 +361,7 @@ def our_figures(
             price = chip_price_usd(option, case.inputs, negotiated=False)
             out[f"{key}.chip_price_usd"] = float(price[0, 0])
             watts = float(unit.power_w[0])
+            out[f"{key}.allin_w"] = watts
             out[f"{key}.chip_usd_bn_per_gw"] = float(price[0, 0]) / watts
             hall = float(case.inputs.flat("site.capex_usd_per_w")[0])
             out[f"{key}.all_in_usd_bn_per_gw"] = float(unit.capital_usd[0]) / watts + hall

@@ -44,7 +44,7 @@ from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scenario import load_scenario
 from tapeout.study.statistics import concatenate, share_cheapest, summary
-from tapeout.study.verdict import sentences
+from tapeout.study.verdict import LEFT_OUT, sentences
 
 Progress = Callable[[str, float], None]
 
@@ -137,6 +137,7 @@ class Futures:
     cost: Mapping[str, Floats]
     contribution: Mapping[str, Floats]
     strategy_lcot: Mapping[str, Floats]
+    strategy_lcot_by_value: Mapping[str, Floats]
     line_npv: Mapping[str, Mapping[str, float]]
     cumulative: Mapping[str, Floats]
     saving: Floats
@@ -182,6 +183,10 @@ def _join(
         },
         strategy_lcot={
             key: cost[key] / concatenate([part.cost[key].discounted_tokens for part in parts])
+            for key in keys
+        },
+        strategy_lcot_by_value={
+            key: cost[key] / concatenate([part.cost[key].discounted_worth for part in parts])
             for key in keys
         },
         line_npv=_mean_lines(parts, keys),
@@ -335,7 +340,11 @@ def result_tables(
     return {
         "inputs": tables.inputs_table(study.ledger),
         "totals": tables.totals_table(
-            study.problem, drawn.cost, drawn.contribution, drawn.strategy_lcot, drawn.draws.scramble
+            study.problem,
+            drawn.cost,
+            drawn.contribution,
+            {"lcot": drawn.strategy_lcot, "lcot_by_value": drawn.strategy_lcot_by_value},
+            drawn.draws.scramble,
         ),
         "cashflow": tables.cashflow_table(case, drawn.cumulative, study.scenario.decision.start),
         "boundary": tables.boundary_table(drawn.bounds),
@@ -373,6 +382,7 @@ def verdict_facts(
         "sampling": {"draws": len(drawn.draws), "scrambles": 16},
         "counts": study.ledger.counts(),
         "omitted": list(study.omitted),
+        "left_out": list(LEFT_OUT),
         "units": unit_rows(problem, case, study.capacity, memory_gb(study)),
         "regret": regret_rows(problem, study.sampler, scenario),
         "references": references(scenario, our_figures(problem, case, outcomes, scenario)),
@@ -521,6 +531,8 @@ def ranking(
             "title": titles[key],
             "p_cheapest": cheapest[key],
             "lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot[key])) * MTOK,
+            "value_weighted_lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot_by_value[key]))
+            * MTOK,
         }
         | {f"{name}_usd": value for name, value in summary(usd, drawn.draws.scramble).items()}
         for key, usd in cost.items()

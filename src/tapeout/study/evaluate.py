@@ -73,6 +73,7 @@ class Flow:
     by_scaling_usd: Mapping[Scaling, Floats]
     by_quarter_usd: Floats
     discounted_tokens: Floats
+    discounted_worth: Floats
     lines: tuple[Line, ...]
 
 
@@ -116,6 +117,7 @@ def reduce(flow: CashFlow) -> Flow:
         by_scaling_usd=dict(flow.npv_by_scaling_usd()),
         by_quarter_usd=flow.by_quarter_usd(),
         discounted_tokens=flow.discounted_tokens(),
+        discounted_worth=flow.discounted_worth(),
         lines=flow.lines,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapeout.catalog import Catalog
-from tapeout.constants import DAY_S, MEGA, QUARTERS_PER_YEAR
+from tapeout.constants import DAY_S, MEGA, MONTHS_PER_YEAR, QUARTERS_PER_YEAR
 from tapeout.economics.schedule import OWN, mid_quarter_years
 from tapeout.economics.supply import Setting
 from tapeout.economics.types import SiliconOption, Step, Strategy
@@ -182,7 +182,7 @@ def silicon_options(
             title=option.title or key,
             available_years=0.0
             if option.kind == "build"
-            else max(0.0, years_from(start, released)),
+            else max(option.lead_time_months / MONTHS_PER_YEAR, years_from(start, released)),
             term_years=getattr(option, "term_years", None) or TERM_YEARS.get(depth, 0.0),
             smallest_chips=float(replica_chips.get(key, 0)),
             minimum=getattr(option, "minimum_usd_per_year", None) is not None,

@@ -90,8 +90,10 @@ class _Resolver:
             written = getattr(option, term.name)
             if written is not None:
                 self.write(path, term, written)
-            else:
+            elif term.default != "procurement":
                 self.default(path, term, record)
+        if option.kind == "build" and option.memory_consigned_fraction is None:
+            self.procurement(key, option)
         if option.kind in ("buy", "rent"):
             self.generation(key, option, record)
 
@@ -108,6 +110,18 @@ class _Resolver:
             note=f"{record.name} was first sold on {released}",
         )
         self.enter(f"options.{key}.generation_years", figure, "derived")
+
+    def procurement(self, key: str, option: Any) -> None:
+        """Memory bought by the owner itself carries no partner margin."""
+        consigned = float(option.hbm_procurement == "consigned")
+        figure = Figure(
+            value=consigned,
+            unit="fraction",
+            range_kind="exact",
+            as_of=str(self.scenario.decision.start),
+            note=f'hbm_procurement = "{option.hbm_procurement}"',
+        )
+        self.enter(f"options.{key}.memory_consigned_fraction", figure, "scenario")
 
     def write(self, path: str, term: Term, written: Quantity) -> None:
         """Take a value from the scenario."""

@@ -66,28 +66,32 @@ def totals_table(
     problem: Problem,
     cost: Mapping[str, Floats],
     contribution: Mapping[str, Floats],
-    lcot: Mapping[str, Floats],
+    lcot: Mapping[str, Mapping[str, Floats]],
     scramble: Ints,
 ) -> pl.DataFrame:
-    """Present cost, contribution and LCOT of each strategy over all draws."""
+    """Present cost, contribution, LCOT and value-weighted LCOT of each strategy over all draws.
+
+    objective is "cost", "contribution", "lcot" or "lcot_by_value".
+    """
     titles = {strategy.key: strategy.title for strategy in problem.strategies}
     best = {
         "cost": share_cheapest(cost),
         "contribution": share_cheapest({key: -usd for key, usd in contribution.items()}),
     }
     rows: list[dict[str, Any]] = []
-    for objective, table in (("cost", cost), ("contribution", contribution), ("lcot", lcot)):
+    tables = {"cost": cost, "contribution": contribution, **lcot}
+    for objective, table in tables.items():
+        per_token = objective in lcot
         for key, values in table.items():
-            scaled = values * MTOK if objective == "lcot" else values
             rows.append(
                 {
                     "objective": objective,
                     "strategy": key,
                     "title": titles[key],
-                    "unit": "USD/Mtok" if objective == "lcot" else "USD",
+                    "unit": "USD/Mtok" if per_token else "USD",
                     "p_best": best.get(objective, {}).get(key),
                 }
-                | summary(scaled, scramble)
+                | summary(values * MTOK if per_token else values, scramble)
             )
     return pl.DataFrame(rows, infer_schema_length=None)
 

@@ -8,6 +8,23 @@ from typing import Any
 
 _TENTH = 10
 
+LEFT_OUT = (
+    "Taxes, depreciation for tax, and the financing structure: flows are before tax and unlevered;"
+    " depreciation is a memo line.",
+    "Supply ceilings of memory, packages, wafers and racks, except where a scenario states one.",
+    "Queueing second by second: capacity is a steady state at the service levels, not a simulated"
+    " day; routing, failover and autoscaling are not in it.",
+    "Speculative decoding, disaggregated prefill and cache offload: every chip serves without them.",
+    "Software gains of merchant stacks after the decision, beyond those in a rival generation.",
+    "Staging options in money: a programme is cancelled by lot, not by an optimal rule.",
+    "One chip, not a roadmap: no second generation of the own chip; the alternative serves after it.",
+    "Supplier loss, export rules and counterparty default, except the default of an offtaker.",
+    "Correlations other than that of slip with delivered performance, and of options that share a"
+    " chip or a market.",
+    "What users do with cheaper tokens: demand does not react to the price.",
+    "The information set of an earlier decision date: today's prices and chips are used there.",
+)
+
 
 def one_digit(p: float) -> str:
     """A probability to one digit, never 0 or 1."""
@@ -45,7 +62,23 @@ def sentences(facts: Mapping[str, Any]) -> dict[str, str]:
     """
     out = {"answer": _answer(facts), "objectives": _objectives(facts), "hinge": _hinge(facts)}
     out["headline"] = _headline(facts) if facts["builds"] else out["answer"]
+    if facts["builds"]:
+        out["today"] = _today(facts)
     return out
+
+
+def _today(facts: Mapping[str, Any]) -> str:
+    """Own tokens per dollar against bought chips as they are sold now."""
+    need = facts["g_star"]["list"]["value"]
+    rows = [f"{row['ratio']:.2f}x that of {row['title']}" for row in facts["advantage_over_bought"]]
+    if not rows:
+        return ""
+    bar = "" if need is None or not math.isfinite(need) else f" against {need:.2f}x needed"
+    return (
+        f"At first service, against chips as they are sold on the day of the decision, the own"
+        f" chip gives {' and '.join(rows)} in tokens per dollar{bar}: what it must beat is the"
+        " generation on sale by then."
+    )
 
 
 def _answer(facts: Mapping[str, Any]) -> str:
