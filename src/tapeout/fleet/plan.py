@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tapeout.numerics import Floats, Ints
 
 Bools = NDArray[np.bool_]
+ROUNDING = 1e-12  # of the largest need; a shortfall below it is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +93,11 @@ class _Stock:
     Arrays are (quarter, draw) inside, so that one quarter is contiguous.
     """
 
-    def __init__(self, supply: Supply, draws: int, quarters: int) -> None:
-        shape = (draws, quarters)
+    def __init__(self, supply: Supply, need: Floats) -> None:
+        shape = need.shape
+        draws, quarters = shape
         self.supply = supply
+        self.noise = ROUNDING * need.max(axis=1)
         self.unit = _by_quarter(supply.unit_per_chip, shape)
         self.active = _by_quarter(supply.active, shape)
         ramp, ceiling = supply.ramp_fraction, supply.ceiling_chips
@@ -113,6 +116,7 @@ class _Stock:
         self.chips = np.zeros(flipped)
         self.sums = {name: np.zeros(flipped) for name in self.weights}
         self.level = np.zeros(draws)
+        self.vintages = np.zeros(draws, dtype=np.int64)
         self.running = {name: np.zeros(draws) for name in self.weights}
 
     def expire(self, quarter: int) -> None:
@@ -123,9 +127,12 @@ class _Stock:
         old = np.maximum(born, 0)
         gone = np.where(born >= 0, self.new[old, self.rows], 0.0)
         self.expired[quarter] = gone
-        self.level -= gone
+        self.vintages -= gone > 0
+        empty = self.vintages == 0  # what is left of the sums then is rounding
+        self.level = np.where(empty, 0.0, self.level - gone)
         for name, weight in self.weights.items():
-            self.running[name] -= gone * weight[old, self.rows]
+            left = self.running[name] - gone * weight[old, self.rows]
+            self.running[name] = np.where(empty, 0.0, left)
 
     def capacity(self, quarter: int) -> Floats:
         """Capacity of the chips in service, shape (draw,)."""
@@ -135,7 +142,8 @@ class _Stock:
     def take(self, quarter: int, shortfall: Floats) -> None:
         """Take the chips that close a shortfall of capacity, where that is possible."""
         each = self.weights[""][quarter] * self.unit[quarter]
-        wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=each > 0)
+        real = (shortfall > self.noise) & (each > 0)
+        wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=real)
         wanted *= self.active[quarter]
         if self.supply.smallest_chips:
             least = np.maximum(self.supply.smallest_chips - self.level, 0.0)
@@ -143,6 +151,7 @@ class _Stock:
         if self.ceiling is not None:
             wanted = np.minimum(wanted, self.ceiling[quarter])
         self.new[quarter] = wanted
+        self.vintages += wanted > 0
         self.level += wanted
         for name, weight in self.weights.items():
             self.running[name] += wanted * weight[quarter]
@@ -185,9 +194,9 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     -------
     FleetPlan
     """
-    draws, quarters = need.shape
+    quarters = need.shape[1]
     wanted = _by_quarter(need, need.shape)
-    stocks = [_Stock(supply, draws, quarters) for supply in supplies]
+    stocks = [_Stock(supply, need) for supply in supplies]
     ramped = [stock for stock in stocks if stock.ramp is not None]
     filling = [stock for stock in stocks if stock.ramp is None]
     for quarter in range(quarters):
