@@ -11,7 +11,6 @@ import numpy as np
 
 from tapeout.constants import DAY_S, MEGA, MTOK, QUARTERS_PER_YEAR, YEAR_HOURS
 from tapeout.economics.cashflow import strategy_cash_flow
-from tapeout.economics.finance import payback_years
 from tapeout.economics.prices import chip_price_usd
 from tapeout.economics.schedule import OWN
 from tapeout.economics.supply import Fleet
@@ -163,13 +162,24 @@ def payback(problem: Problem, case: CentralCase, outcomes: Outcomes) -> dict[str
         on_programme = programme / yearly if yearly > 0 else float("nan")
     return {
         "on_programme_years": on_programme,
-        "on_all_capital_years": float(
-            payback_years(difference, periods_per_year=QUARTERS_PER_YEAR)
-        ),
+        "on_all_capital_years": _back_at_zero_years(cumulated),
         "programme_usd": programme,
         "peak_cash_need_usd": float(max(0.0, -cumulated.min())),
         "peak_cash_need_quarter": int(cumulated.argmin()),
     }
+
+
+def _back_at_zero_years(cumulated: Floats) -> float:
+    """Years until a cumulated flow is back at zero after its lowest point; nan if never."""
+    lowest = int(cumulated.argmin())
+    if cumulated[lowest] >= 0:
+        return 0.0
+    after = np.flatnonzero(cumulated[lowest:] >= 0)
+    if not after.size:
+        return float("nan")
+    at = lowest + int(after[0])
+    step = cumulated[at] - cumulated[at - 1]
+    return float(at - cumulated[at] / step + 1.0) / QUARTERS_PER_YEAR
 
 
 def _rows(sampler: Sampler, changes: list[dict[str, float]]) -> Inputs:
@@ -238,6 +248,7 @@ def must_be_true(problem: Problem, sampler: Sampler, paths: list[str]) -> list[d
 
     The range searched reaches a little beyond the input's own; no crossing is said as such.
     """
+    centre = sampler.inputs(sampler.medians()).values | sampler.medians()
     grids: dict[str, Floats] = {}
     for path in paths:
         low, high = _search_range(sampler, path)
@@ -256,7 +267,7 @@ def must_be_true(problem: Problem, sampler: Sampler, paths: list[str]) -> list[d
         rows.append(
             {
                 "path": path,
-                "central": _central(sampler, path),
+                "central": float(centre[path][0]),
                 "threshold": value,
                 "pays": pays,
                 "searched_low": float(grid[0]),
@@ -272,12 +283,6 @@ def must_be_true(problem: Problem, sampler: Sampler, paths: list[str]) -> list[d
 def _ascending(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     order = np.argsort(x)
     return x[order], y[order]
-
-
-def _central(sampler: Sampler, path: str) -> float:
-    if path in sampler.ledger:
-        return float(sampler.ledger[path].chosen.value)
-    return 0.0
 
 
 def _search_range(sampler: Sampler, path: str) -> tuple[float, float]:

@@ -14,10 +14,10 @@ LEFT_OUT = (
     "Supply ceilings of memory, packages, wafers and racks, except where a scenario states one.",
     "Queueing second by second: capacity is a steady state at the service levels, not a simulated"
     " day; routing, failover and autoscaling are not in it.",
-    "Speculative decoding, disaggregated prefill and cache offload: every chip serves without them.",
+    "Speculative decoding, disaggregated prefill, cache offload: every chip serves without them.",
     "Software gains of merchant stacks after the decision, beyond those in a rival generation.",
     "Staging options in money: a programme is cancelled by lot, not by an optimal rule.",
-    "One chip, not a roadmap: no second generation of the own chip; the alternative serves after it.",
+    "One chip, not a roadmap: no second generation of the own chip; the alternative follows it.",
     "Supplier loss, export rules and counterparty default, except the default of an offtaker.",
     "Correlations other than that of slip with delivered performance, and of options that share a"
     " chip or a market.",
