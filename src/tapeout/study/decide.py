@@ -37,7 +37,7 @@ from tapeout.study.central import (
     tornado_rows,
     unit_rows,
 )
-from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate
+from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
 from tapeout.study.futures import Sampler, sampler
 from tapeout.study.problem import assemble, check_meaning
 from tapeout.study.resolve import resolve
@@ -122,7 +122,7 @@ def build(
         ledger=resolution.ledger,
         omitted=resolution.omitted,
         capacity=timed,
-        problem=problem,
+        problem=with_cheapest_rent(problem, drawer.inputs(drawer.medians())),
         sampler=replace(drawer, reference_lcot_usd_per_mtok=reference),
         digest=hashlib.sha256(to_json(scenario.model_dump(mode="json")).encode()).hexdigest(),
     )

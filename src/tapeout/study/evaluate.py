@@ -7,7 +7,7 @@ futures and decision dates are batches like any other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Problem:
     alternative : str
         Option whose chip the own chip is compared with.
     rents : tuple of str
-        Strategies that only rent; the cheapest of them is the rented counterfactual.
+        Strategies that only rent; the first is the rented counterfactual.
     """
 
     setting: Setting
@@ -169,7 +169,7 @@ def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes
     programme = credible_programme_usd(problem, inputs)
     counterfactual = {"list": cost[problem.baseline].npv_usd, "negotiated": negotiated.npv_usd}
     if problem.rents:
-        counterfactual["rented"] = cheapest(cost, problem.rents)
+        counterfactual["rented"] = cost[problem.rents[0]].npv_usd
     headline = cost[problem.headline]
     worlds = {
         "A": cost[problem.baseline].npv_usd,
@@ -191,10 +191,15 @@ def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes
     )
 
 
-def cheapest(cost: Mapping[str, Flow], keys: tuple[str, ...]) -> Floats:
-    """Present cost of the strategy among `keys` that is cheapest on average."""
-    best = min(keys, key=lambda key: float(cost[key].npv_usd.mean()))
-    return cost[best].npv_usd
+def with_cheapest_rent(problem: Problem, inputs: Inputs) -> Problem:
+    """Keep, of the strategies that only rent, the one that is cheapest on these inputs.
+
+    Decided once, on the central case, so that every draw is held against the same counterfactual.
+    """
+    if len(problem.rents) < 2:
+        return problem
+    cost = {key: float(run(problem, key, inputs)[0].npv_usd.mean()) for key in problem.rents}
+    return replace(problem, rents=(min(cost, key=lambda key: cost[key]),))
 
 
 def credible_programme_usd(problem: Problem, inputs: Inputs) -> Floats:
@@ -246,8 +251,7 @@ def advantage(
     """Delivered advantage against the list, negotiated or rented counterfactual."""
     assert dates is not None, inputs.draws
     if name == "rented":
-        options = [problem.strategy(key).steps[0].option for key in problem.rents]
-        best = min(options, key=lambda key: float(unit[key].lcot_usd_per_mtok().mean()))
-        return delivered_advantage(unit["own"], unit[best])
+        rented = problem.strategy(problem.rents[0]).steps[0].option
+        return delivered_advantage(unit["own"], unit[rented])
     suffix = "@negotiated" if name == "negotiated" else ""
     return delivered_advantage(unit["own"], unit[f"{problem.alternative}{suffix}"])
