@@ -10,6 +10,7 @@ from tapeout.errors import InfeasibleError, UnknownNameError
 from tapeout.fabric import (
     Collective,
     Lane,
+    LinkQuality,
     Switch,
     System,
     Torus,
@@ -181,22 +182,22 @@ def test_a_system_uses_the_fastest_link_that_holds_the_ranks():
     wide = Link(name="global", bytes_per_s=200e9, chips=2048)
     system = System(chip=chip_with(local, wide), chips_per_domain=128, domains=16)
     size = np.array([1e9])
-    inside = system_topology(system, 64, latency_s=0.0).all_reduce_s(size, 64)
-    outside = system_topology(system, 256, latency_s=0.0).all_reduce_s(size, 256)
+    inside = system_topology(system, 64, LinkQuality()).all_reduce_s(size, 64)
+    outside = system_topology(system, 256, LinkQuality()).all_reduce_s(size, 256)
     np.testing.assert_allclose(inside, 2 * 63 / 64 * size / 600e9)
     np.testing.assert_allclose(outside, 2 * 255 / 256 * size / 200e9)
 
 
 def test_a_chip_without_links_uses_the_network():
     system = System(chip=chip_with(), chips_per_domain=1, domains=8, nic_bytes_per_s=50e9)
-    got = system_topology(system, 8, latency_s=0.0).all_gather_s(np.array([1e9]), 8)
+    got = system_topology(system, 8, LinkQuality()).all_gather_s(np.array([1e9]), 8)
     np.testing.assert_allclose(got, 7 / 8 * 1e9 / 50e9)
 
 
 def test_beyond_the_domain_the_network_joins():
     link = Link(name="nvlink", bytes_per_s=450e9, chips=8)
     system = System(chip=chip_with(link), chips_per_domain=8, domains=2, nic_bytes_per_s=50e9)
-    assert isinstance(system_topology(system, 16, latency_s=HOP), TwoLevel)
+    assert isinstance(system_topology(system, 16, LinkQuality()), TwoLevel)
 
 
 def test_unknown_names_are_refused_with_a_suggestion():

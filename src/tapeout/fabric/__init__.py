@@ -1,7 +1,7 @@
 """How chips are joined: links, topologies and the time of collective operations."""
 
 from tapeout.fabric.collectives import collective_s, link_topology, system_topology
-from tapeout.fabric.lane import Lane
+from tapeout.fabric.lane import Lane, LinkQuality
 from tapeout.fabric.switch import Switch
 from tapeout.fabric.systems import usual_system
 from tapeout.fabric.topology import Collective, Topology
@@ -12,6 +12,7 @@ from tapeout.fabric.types import System
 __all__ = [
     "Collective",
     "Lane",
+    "LinkQuality",
     "Switch",
     "System",
     "Topology",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tapeout.chip.types import Link
 from tapeout.errors import InfeasibleError, UnknownNameError
-from tapeout.fabric.lane import Lane
+from tapeout.fabric.lane import Lane, LinkQuality
 from tapeout.fabric.switch import Switch
 from tapeout.fabric.topology import Collective, Topology
 from tapeout.fabric.torus import Torus
@@ -71,38 +71,30 @@ def link_topology(name: str, lane: Lane) -> Topology:
     return known[name]
 
 
-def system_topology(
-    system: System, ranks: int, *, latency_s: float, efficiency: float = 1.0
-) -> Topology:
+def system_topology(system: System, ranks: int, quality: LinkQuality) -> Topology:
     """Topology that `ranks` chips of a system see.
 
     The first (fastest) link whose domain holds the ranks is used; beyond the last one the
-    scale-out network joins domains of the last link. A chip without a link has only the network.
+    scale-out network joins domains of the last link. A chip without a link has only the network,
+    a phase of which takes three of those of a link.
 
     Parameters
     ----------
     system : System
     ranks : int
-    latency_s : float
-        Of one phase on a scale-up link. [s]
-    efficiency : float
-        Sustained share of the nominal link rate.
+    quality : LinkQuality
+        Latency and efficiency of links and network.
     """
-    network = Switch(
-        lane=Lane(
-            bytes_per_s=efficiency * system.nic_bytes_per_s,
-            latency_s=NIC_LATENCY_FACTOR * latency_s,
-        )
-    )
+    network = Switch(lane=quality.lane(system.nic_bytes_per_s, latency_factor=NIC_LATENCY_FACTOR))
     links = usable_links(system)
+    for link in links:
+        if ranks <= link.chips:
+            return link_topology(link.topology, quality.lane(link.bytes_per_s))
     if not links:
         return network
-    for link in links:
-        lane = Lane(bytes_per_s=efficiency * link.bytes_per_s, latency_s=latency_s)
-        topology = link_topology(link.topology, lane)
-        if ranks <= link.chips:
-            return topology
-    return TwoLevel(inner=topology, outer=network, chips_per_domain=links[-1].chips)
+    last = links[-1]
+    inner = link_topology(last.topology, quality.lane(last.bytes_per_s))
+    return TwoLevel(inner=inner, outer=network, chips_per_domain=last.chips)
 
 
 def usable_links(system: System) -> tuple[Link, ...]:

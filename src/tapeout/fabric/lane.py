@@ -10,6 +10,35 @@ from tapeout.numerics import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkQuality:
+    """What a library makes of nominal links; the defaults are ideal.
+
+    Attributes
+    ----------
+    latency_s : float
+        One phase of a collective. [s]
+    efficiency : float
+        Sustained over nominal rate for very large messages.
+    half_bytes, exponent : float
+        As in `Lane`.
+    """
+
+    latency_s: float = 0.0
+    efficiency: float = 1.0
+    half_bytes: float = 0.0
+    exponent: float = 0.4
+
+    def lane(self, bytes_per_s: float, *, latency_factor: float = 1.0) -> Lane:
+        """Lane of a link with this nominal rate."""
+        return Lane(
+            bytes_per_s=self.efficiency * bytes_per_s,
+            latency_s=latency_factor * self.latency_s,
+            half_bytes=self.half_bytes,
+            exponent=self.exponent,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """Injection rate and latency of one chip, one direction.
 

@@ -8,71 +8,101 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from tapeout.fabric import LinkQuality
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackConstants:
-    """What a serving stack makes of silicon; one set for each stack, "generic" for all.
+    """What serving software makes of silicon; one global set, "generic", is fitted.
 
     Attributes
     ----------
-    memory_efficiency, compute_efficiency, link_efficiency : float
-        Sustained over nominal rate.
+    memory_efficiency, cache_efficiency : float
+        Sustained over nominal memory bandwidth, for weights and activations, and for the cache.
+    compute_efficiency : float
+        Sustained over peak arithmetic rate.
     kernel_s : float
-        Gap of one kernel launch inside a captured graph. [s]
+        Gap of one kernel inside a captured graph. [s]
+    eager_s : float
+        Least time of one kernel in a step that runs without a captured graph. [s]
     sequence_s : float
         Host time for one sequence of a step. [s]
-    hop_s : float
-        One synchronised phase of a collective on a scale-up link. [s]
     step_s : float
         Fixed host time of a step. [s]
+    hop_s : float
+        One phase of a collective on a scale-up link. [s]
+    link_efficiency : float
+        Sustained over nominal link rate for very large messages.
+    ramp_bytes, ramp_exponent : float
+        Message size at which half of that is reached, and the steepness; not fitted here but the
+        mean of fits to NCCL on A100, H100 and B200.
     """
 
     memory_efficiency: float
+    cache_efficiency: float
     compute_efficiency: float
     kernel_s: float
+    eager_s: float
     sequence_s: float
+    step_s: float
     hop_s: float
     link_efficiency: float
-    step_s: float
+    ramp_bytes: float
+    ramp_exponent: float
+
+    @property
+    def link_quality(self) -> LinkQuality:
+        """Latency and efficiency of links."""
+        return LinkQuality(
+            latency_s=self.hop_s,
+            efficiency=self.link_efficiency,
+            half_bytes=self.ramp_bytes,
+            exponent=self.ramp_exponent,
+        )
 
 
 IDEAL = StackConstants(
     memory_efficiency=1.0,
+    cache_efficiency=1.0,
     compute_efficiency=1.0,
     kernel_s=0.0,
+    eager_s=0.0,
     sequence_s=0.0,
+    step_s=0.0,
     hop_s=0.0,
     link_efficiency=1.0,
-    step_s=0.0,
+    ramp_bytes=0.0,
+    ramp_exponent=0.4,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Constants by stack, where they come from, and how far they were off.
+    """Constants, where they come from, and how far they were off.
 
     Attributes
     ----------
     fitted : str
         ISO date.
-    stacks : mapping of stack to constants
+    generic : StackConstants
+        The global set, for every chip and stack.
+    effects : mapping of key to log factor on time
+        Measured stacks differ: keys are "engine|chip" and "engine|chip|model", shrunk towards
+        zero. They apply to a placement whose stack is that engine; "generic" has none.
     common_log_sd, own_log_sd : float
         Timing error shared by all chips, and of one measured chip, log units.
     """
 
     fitted: str
-    stacks: Mapping[str, StackConstants]
+    generic: StackConstants
+    effects: Mapping[str, float]
     common_log_sd: float
     own_log_sd: float
 
-    @property
-    def known_stacks(self) -> tuple[str, ...]:
-        """Stacks with constants of their own."""
-        return tuple(self.stacks)
-
-    def constants(self, stack: str) -> StackConstants:
-        """Constants of a stack; those of "generic" where the stack was not fitted."""
-        return self.stacks.get(stack, self.stacks["generic"])
+    def log_factor(self, engine: str, chip: str, model: str) -> float:
+        """Log factor on time of an engine on a chip with a model; 0 where nothing is known."""
+        pair = f"{engine}|{chip}"
+        return self.effects.get(pair, 0.0) + self.effects.get(f"{pair}|{model}", 0.0)
 
 
 @cache
@@ -82,7 +112,8 @@ def load_fit() -> Fit:
     raw = json.loads(text)
     return Fit(
         fitted=raw["fitted"],
-        stacks={name: StackConstants(**values) for name, values in raw["stacks"].items()},
+        generic=StackConstants(**{name: one["value"] for name, one in raw["constants"].items()}),
+        effects=raw["effects"],
         common_log_sd=raw["band"]["common_log_sd"],
         own_log_sd=raw["band"]["own_log_sd"],
     )

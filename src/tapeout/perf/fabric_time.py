@@ -20,12 +20,7 @@ def fabric_s(
     """
     total = np.zeros(steps)
     for message in messages:
-        topology = system_topology(
-            system,
-            message.ranks,
-            latency_s=constants.hop_s,
-            efficiency=constants.link_efficiency,
-        )
+        topology = system_topology(system, message.ranks, constants.link_quality)
         once = collective_s(message.operation, message.message_bytes, message.ranks, topology)
         total = total + message.calls * once
     return total

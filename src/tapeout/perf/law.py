@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tapeout.numerics import Floats
 from tapeout.perf.constants import StackConstants
@@ -25,19 +26,24 @@ class Work:
     Attributes
     ----------
     kinds : tuple of str, one an operator
-    compute_s, memory_s : array, shape (op, step)
-        FLOP over peak, bytes over bandwidth, of the busiest chip. [s]
+    compute_s, memory_s, cache_s : array, shape (op, step)
+        FLOP over peak; weights and activations, and cached keys and values, over bandwidth; of
+        the busiest chip. [s]
     launches : array, shape (op, step)
         Kernels started.
     sequences : array, shape (step,)
         Sequences the host handles.
+    eager : array of bool, shape (step,)
+        Steps too large for a captured graph, whose kernels the host starts one by one.
     """
 
     kinds: tuple[str, ...]
     compute_s: Floats
     memory_s: Floats
+    cache_s: Floats
     launches: Floats
     sequences: Floats
+    eager: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +84,22 @@ def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times
     constants : StackConstants
     """
     compute = work.compute_s / constants.compute_efficiency
-    memory = work.memory_s / constants.memory_efficiency
+    memory = work.memory_s / constants.memory_efficiency + work.cache_s / constants.cache_efficiency
     operator = smooth_maximum(compute, memory)
     by_compute = np.where(compute >= memory, operator, 0.0).sum(axis=0)
-    launch = constants.kernel_s * work.launches.sum(axis=0)
+    busy = operator.sum(axis=0)
+    gaps = constants.kernel_s * work.launches.sum(axis=0)
+    # A kernel started by the host takes at least eager_s; a long one hides the start of the next.
+    idle = np.maximum(
+        constants.eager_s * work.launches - operator, constants.kernel_s * work.launches
+    ).sum(axis=0)
     host = constants.step_s + constants.sequence_s * work.sequences
     return Times(
         operator_s=operator,
         compute_s=by_compute,
-        memory_s=operator.sum(axis=0) - by_compute,
+        memory_s=busy - by_compute,
         fabric_s=fabric_s,
-        overhead_s=launch + host,
+        overhead_s=np.where(work.eager, idle, gaps) + host,
     )
 
 

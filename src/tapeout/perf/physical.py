@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from tapeout.perf.peaks import peak_flop_per_s
 from tapeout.perf.sharding import Message, Shard, microbatch, shard
 from tapeout.perf.types import Placement, StepCost
 from tapeout.workload import OperatorTable, StepMix, operators
+
+CAPTURED_TOKENS = 512  # largest step vLLM captures as a graph by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,8 @@ def _work(chip: ChipSpec, table: OperatorTable, cut: Shard, mix: StepMix) -> Wor
     rates = {dtype: peak_flop_per_s(chip, dtype) for dtype in set(table.dtype)}
     peak = np.array([rates[dtype] for dtype in table.dtype])[:, None]
     compute = cut.flop / peak
-    memory = cut.moved_bytes / chip.memory_bytes_per_s
+    memory = (cut.weight_bytes + cut.activation_bytes) / chip.memory_bytes_per_s
+    cache = cut.kv_bytes / chip.memory_bytes_per_s
     if chip.efficiency is not None:
         # The chip brings its own sustained rates; `step_cost` then leaves the fitted ones out.
         fractions = [
@@ -63,13 +67,16 @@ def _work(chip: ChipSpec, table: OperatorTable, cut: Shard, mix: StepMix) -> Wor
             for i, kind in enumerate(table.kind)
         ]
         compute = compute / np.stack(fractions)
-        memory = memory / chip.efficiency.memory_fraction(cut.moved_bytes)
+        sustained = chip.efficiency.memory_fraction(cut.moved_bytes)
+        memory, cache = memory / sustained, cache / sustained
     return Work(
         kinds=table.kind,
         compute_s=compute,
         memory_s=memory,
+        cache_s=cache,
         launches=cut.launches,
         sequences=mix.decode_sequences + mix.prefill_sequences,
+        eager=(mix.prefill_tokens > 0.0) & (mix.tokens > CAPTURED_TOKENS),
     )
 
 
@@ -80,8 +87,7 @@ class PhysicalModel:
     Attributes
     ----------
     fit : Fit
-        Constants by stack with their provenance; the shipped ones by default. A stack that was
-        not fitted runs on "generic".
+        Constants with their provenance; the shipped ones by default.
     """
 
     fit: Fit = field(default_factory=load_fit)
@@ -90,10 +96,6 @@ class PhysicalModel:
     def name(self) -> str:
         """Name and date of the constants."""
         return f"physical {self.fit.fitted}"
-
-    def constants(self, placement: Placement) -> StackConstants:
-        """Constants used for a placement."""
-        return self.fit.constants(placement.stack)
 
     def step_cost(self, placement: Placement, mix: StepMix) -> StepCost:
         """Time and energy of the steps of `mix` on `placement`.
@@ -107,7 +109,10 @@ class PhysicalModel:
         """
         chip = placement.system.chip
         error = (self.fit.common_log_sd, own_log_sd(chip, self.fit))
-        return _cost(placement, mix, self.constants(placement), error)
+        factor = math.exp(
+            self.fit.log_factor(placement.stack, chip.name, placement.architecture.name)
+        )
+        return _cost(placement, mix, self.fit.generic, error, factor)
 
 
 def own_log_sd(chip: ChipSpec, fit: Fit) -> float:
@@ -130,23 +135,30 @@ class RooflineModel:
 
 
 def _cost(
-    placement: Placement, mix: StepMix, constants: StackConstants, error: tuple[float, float]
+    placement: Placement,
+    mix: StepMix,
+    constants: StackConstants,
+    error: tuple[float, float],
+    factor: float = 1.0,
 ) -> StepCost:
     ready = prepare(placement, mix)
     chip = placement.system.chip
     if chip.efficiency is not None:
-        constants = replace(constants, memory_efficiency=1.0, compute_efficiency=1.0)
+        constants = replace(
+            constants, memory_efficiency=1.0, cache_efficiency=1.0, compute_efficiency=1.0
+        )
     steps = mix.tokens.size
     times = step_times(
         ready.work, fabric_s(ready.messages, placement.system, constants, steps), constants
     )
+    time_s = factor * times.total_s
     energy = step_energy(
-        chip, ready.shard, ready.table.dtype, _sent_bytes(ready.messages, steps), times.total_s
+        chip, ready.shard, ready.table.dtype, _sent_bytes(ready.messages, steps), time_s
     )
     return StepCost(
-        time_s=times.total_s,
+        time_s=time_s,
         energy_j=energy.total_j * placement.chips,
-        by_kind_s=by_kind(ready.work, times),
+        by_kind_s={kind: factor * part for kind, part in by_kind(ready.work, times).items()},
         bound=bounds(times),
         outcome=_outcome(placement, mix),
         log_sd=float(np.hypot(*error)),

@@ -24,11 +24,11 @@ def is_fit_curve(curve: str) -> bool:
 
     Examples
     --------
-    >>> is_fit_curve("a"), is_fit_curve("b")
-    (True, True)
+    >>> is_fit_curve("c"), is_fit_curve("a")
+    (True, False)
     """
     digest = hashlib.sha256(f"{SALT}|{curve}".encode()).digest()
-    return int.from_bytes(digest[:_BYTES], "big") < FIT_SHARE * 256**_BYTES
+    return bool(int.from_bytes(digest[:_BYTES], "big") < FIT_SHARE * 256**_BYTES)
 
 
 def fit_part(cases: Sequence[Case]) -> list[Case]:
