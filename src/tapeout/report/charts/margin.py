@@ -1,0 +1,185 @@
+"""Who receives a token's cost: stacks by option, and the waterfall between two of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from tapeout.report import formats as f
+from tapeout.report.charts import theme
+from tapeout.report.content import Chart, Legend
+from tapeout.report.labels import holder_label, wrapped
+from tapeout.report.reading import OWN, option_titles
+from tapeout.report.tables.options import (
+    printed_stack,
+    printed_waterfall,
+    stack_places,
+    used_holders,
+)
+
+if TYPE_CHECKING:
+    from tapeout.study import Results
+
+_WATERFALL_ROW_PX = 42
+
+
+def stacks(results: Results) -> Chart | None:
+    """Levelised cost by holder, one bar per option."""
+    printed = printed_stack(results)
+    if not printed:
+        return None
+    titles, places, holders = option_titles(results), stack_places(results), used_holders(printed)
+    main = [
+        {
+            "row": key,
+            "option": titles.get(key, key),
+            "holder": holder_label(holder),
+            "order": order,
+            "usd_per_mtok": one[holder],
+            "colour": theme.HOLDER_COLOURS.get(holder, theme.NEUTRAL),
+        }
+        for key, one in printed.items()
+        for order, holder in enumerate(holders)
+        if holder in one
+    ]
+    names = [
+        {
+            "row": key,
+            "name": wrapped(titles.get(key, key), lines=1),
+            "total": sum(v for v in one.values() if v > 0),
+            "label": f.usd_fixed(sum(one.values()), 1.0, places),
+        }
+        for key, one in printed.items()
+    ]
+    order = list(printed)
+    top = max(float(one["total"]) for one in names) * 1.18
+    base, named = alt.Chart(theme.data()), alt.Chart(theme.data("names"))
+    chart = alt.layer(
+        theme.bar(base, size=15).encode(
+            x=alt.X(
+                "usd_per_mtok:Q",
+                stack="zero",
+                scale=alt.Scale(domainMax=top, nice=False),
+                axis=theme.axis("USD per million output tokens", format="$.3~f"),
+            ),
+            y=theme.row_axis(order),
+            color=alt.Color("colour:N", scale=None, legend=None),
+            order="order:O",
+            tooltip=[
+                alt.Tooltip("option:N", title="Option"),
+                alt.Tooltip("holder:N", title="Holder"),
+                alt.Tooltip("usd_per_mtok:Q", title="USD/Mtok", format=f".{places}f"),
+            ],
+        ),
+        theme.value_text(named).encode(x="total:Q", y=theme.row_axis(order), text="label:N"),
+        theme.row_names(named, order),
+    )
+    key, biggest = _largest(printed)
+    described = "; ".join(f"{one['name']} {one['label']}" for one in names)
+    return Chart(
+        key="chart-stack",
+        title=(
+            f"{holder_label(biggest)} take the largest part of the cheapest option,"
+            f" {f.usd_fixed(printed[key][biggest], 1.0, places)} of"
+            f" {f.usd_fixed(sum(printed[key].values()), 1.0, places)} a million tokens"
+        ),
+        alt=f"Cost of a million output tokens by who receives it, mean: {described}.",
+        spec=theme.finish(chart, theme.ROW_PX * len(order), described, main=main, names=names),
+        legend=tuple(
+            Legend(label=holder_label(h), colour=theme.HOLDER_COLOURS.get(h, theme.NEUTRAL))
+            for h in holders
+        ),
+        height=theme.ROW_PX * len(order),
+    )
+
+
+def _largest(printed: dict[str, dict[str, float]]) -> tuple[str, str]:
+    key = next(iter(printed))
+    one = printed[key]
+    return key, max(one, key=lambda holder: one[holder])
+
+
+def waterfall(results: Results) -> Chart | None:
+    """From the alternative's token to the own one, step by holder."""
+    steps = printed_waterfall(results)
+    if not steps:
+        return None
+    titles, places = option_titles(results), stack_places(results)
+    main = _steps(steps, titles, places)
+    order = [one["row"] for one in main]
+    top = max(max(one["from"], one["to"]) for one in main) * 1.2
+    base = alt.Chart(theme.data())
+    chart = alt.layer(
+        theme.bar(base, size=13).encode(
+            x=alt.X(
+                "from:Q",
+                scale=alt.Scale(domainMin=min(0.0, *(o["from"] for o in main)), domainMax=top, nice=False),
+                axis=theme.axis("USD per million output tokens", format="$.3~f"),
+            ),
+            x2="to:Q",
+            y=theme.row_axis(order),
+            color=alt.Color("colour:N", scale=None, legend=None),
+            tooltip=[
+                alt.Tooltip("name:N", title="Holder"),
+                alt.Tooltip("usd_per_mtok:Q", title="USD/Mtok", format=f"+.{places}f"),
+            ],
+        ),
+        theme.value_text(base).encode(x="end:Q", y=theme.row_axis(order), text="label:N"),
+        theme.row_names(base, order),
+    )
+    described = "; ".join(f"{one['name']} {one['label']}" for one in main)
+    return Chart(
+        key="chart-waterfall",
+        title=_title(steps, titles, places),
+        alt=f"Waterfall from the alternative to the own chip: {described}.",
+        spec=theme.finish(chart, _WATERFALL_ROW_PX * len(order), described, main=main),
+        legend=(
+            Legend(label="holder receives less", colour=theme.GOOD),
+            Legend(label="holder receives more", colour=theme.BAD),
+        ),
+        height=_WATERFALL_ROW_PX * len(order),
+    )
+
+
+def _steps(
+    steps: list[tuple[str, float]], titles: dict[str, str], places: int
+) -> list[dict[str, Any]]:
+    at, out = 0.0, []
+    for index, (key, value) in enumerate(steps):
+        total = index in (0, len(steps) - 1)
+        start, end = (0.0, value) if total else (at, at + value)
+        at = end
+        colour = theme.GOOD if value < 0 else theme.BAD
+        if total:
+            colour = theme.OWN if key == OWN else theme.OTHER
+        sign = "+" if value > 0 and not total else ""
+        out.append(
+            {
+                "row": f"{index}-{key}",
+                "name": wrapped(titles.get(key, key), lines=1) if total else holder_label(key),
+                "from": start,
+                "to": end,
+                "end": max(start, end),
+                "usd_per_mtok": value,
+                "label": f"{sign}{f.usd_fixed(value, 1.0, places)}",
+                "colour": colour,
+            }
+        )
+    return out
+
+
+def _title(steps: list[tuple[str, float]], titles: dict[str, str], places: int) -> str:
+    (other, start), *between, (own, end) = steps
+    loser = min(between, key=lambda step: step[1])
+    gainer = max(between, key=lambda step: step[1])
+    text = (
+        f"A million tokens cost {f.usd_fixed(start, 1.0, places)} on {titles.get(other, other)} and"
+        f" {f.usd_fixed(end, 1.0, places)} on {titles.get(own, own)}"
+    )
+    if loser[1] < 0 < gainer[1]:
+        text += (
+            f": {holder_label(loser[0])} lose {f.usd_fixed(-loser[1], 1.0, places)},"
+            f" {holder_label(gainer[0])} gains {f.usd_fixed(gainer[1], 1.0, places)}"
+        )
+    return text

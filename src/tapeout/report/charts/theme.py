@@ -1,0 +1,126 @@
+"""What all charts share: colours, fonts, named rows, and the finished specification.
+
+Colours are those of Okabe and Ito [1]_, darkened where they would be pale on white. Text, grid and
+background carry no colour here: the page sets them, so that they follow light and dark.
+
+References
+----------
+.. [1] M. Okabe, K. Ito, "Color Universal Design", 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from tapeout.economics.types import Holder
+
+OWN = "#c8501e"
+OTHER = "#3d6d9e"
+BASE = "#7b8794"
+GOOD = "#2c8a6b"
+BAD = "#b8472a"
+NEUTRAL = "#8a94a0"
+
+HOLDER_COLOURS: Mapping[str, str] = {
+    Holder.FOUNDRY: "#0072b2",
+    Holder.MEMORY: "#56b4e9",
+    Holder.PACKAGING: "#009e73",
+    Holder.PARTNER: "#d55e00",
+    Holder.VENDOR: "#e69f00",
+    Holder.FABRIC: "#cc79a7",
+    Holder.CLOUD: "#8d6cab",
+    Holder.ENERGY_SITE: "#a39a2d",
+    Holder.OWNER: "#5f6b7a",
+    Holder.PLATFORM: "#2f4b7c",
+    Holder.CUSTOMER: "#a3543f",
+}
+
+ROW_PX = 46
+_NAME_RISE_PX = 13
+_BAR_DROP_PX = 8
+_SIX = 6
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def rounded(rows: Rows) -> list[dict[str, Any]]:
+    """Rows with numbers to six significant digits, which no chart can show more of."""
+    return [
+        {
+            key: float(f"{value:.{_SIX}g}") if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def finish(chart: Any, height: int, description: str, **datasets: Rows) -> dict[str, Any]:
+    """Specification as wide as its container, with its named data inside.
+
+    Parameters
+    ----------
+    chart : altair chart
+        Reads `alt.NamedData` only.
+    height : int
+        Of the plot. [px]
+    description : str
+        For readers who do not see it.
+    **datasets : rows
+        By the names that the chart reads; the first is the one offered as CSV.
+    """
+    whole = chart.properties(width="container", height=height, description=description)
+    spec: dict[str, Any] = whole.to_dict(validate=False)
+    spec["datasets"] = {name: rounded(rows) for name, rows in datasets.items()}
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec.pop("config", None)
+    return spec
+
+
+def data(name: str = "main") -> Any:
+    """Data that `finish` puts in by name."""
+    return alt.NamedData(name)
+
+
+def row_axis(order: Sequence[str]) -> Any:
+    """One band per row, no axis: the name stands above the bar, so that no label is cut."""
+    return alt.Y("row:N", sort=list(order), axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
+
+
+def row_names(base: Any, order: Sequence[str]) -> Any:
+    """Names above the bars, from the field `name`."""
+    return base.mark_text(
+        align="left", baseline="middle", yOffset=-_NAME_RISE_PX, lineBreak="\n", fontSize=12
+    ).encode(x=alt.value(2), y=row_axis(order), text="name:N")
+
+
+def bar(base: Any, size: int = 11, **options: Any) -> Any:
+    """Bars that leave room for the name above them."""
+    return base.mark_bar(size=size, yOffset=_BAR_DROP_PX, **options)
+
+
+def tick(base: Any, size: int = 19, **options: Any) -> Any:
+    """A mark across a bar."""
+    return base.mark_tick(
+        orient="vertical", size=size, thickness=3, yOffset=_BAR_DROP_PX, **options
+    )
+
+
+def value_text(base: Any, **options: Any) -> Any:
+    """A number at the end of a bar."""
+    made = {"align": "left", "dx": 6, "yOffset": _BAR_DROP_PX, "baseline": "middle"} | options
+    return base.mark_text(fontSize=12, fontWeight=600, **made)
+
+
+def axis(title: str, **options: Any) -> Any:
+    """A quantitative axis with few labels that never collide."""
+    made: dict[str, Any] = {"title": title, "tickCount": 5, "labelOverlap": "greedy"}
+    return alt.Axis(**(made | options))
+
+
+def vertical_rule(name: str, **options: Any) -> Any:
+    """A vertical line at the field `x` of a dataset."""
+    made: dict[str, Any] = {"strokeWidth": 1.5, "strokeDash": [5, 4]} | options
+    return alt.Chart(data(name)).mark_rule(**made).encode(x="x:Q")

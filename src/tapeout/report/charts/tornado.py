@@ -1,0 +1,83 @@
+"""Which inputs move the headline most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+
+from tapeout.constants import GIGA
+from tapeout.report import formats as f
+from tapeout.report.charts import theme
+from tapeout.report.content import Chart, Legend
+from tapeout.report.labels import input_label, wrapped
+from tapeout.report.reading import option_titles, tornado
+
+if TYPE_CHECKING:
+    from tapeout.study import Results
+
+MOST = 15
+_ROW_PX = 44
+_NAME_WIDTH = 50
+
+
+def tornado_chart(results: Results) -> Chart | None:
+    """Saving of the headline over the baseline with one input at its low, then its high end."""
+    found = tornado(results, MOST)
+    if not found:
+        return None
+    titles = option_titles(results)
+    main = [
+        {
+            "row": one["path"],
+            "name": wrapped(input_label(one["path"], titles), width=_NAME_WIDTH, lines=1),
+            "range": f.span(one["low"], one["high"], one["unit"]),
+            "base": one["base_usd"] / GIGA,
+            "low": one["at_low_usd"] / GIGA,
+            "high": one["at_high_usd"] / GIGA,
+            "status": one["status"],
+        }
+        for one in found
+    ]
+    order = [str(one["row"]) for one in main]
+    base = alt.Chart(theme.data())
+    tooltip = [
+        alt.Tooltip("name:N", title="Input"),
+        alt.Tooltip("range:N", title="Range"),
+        alt.Tooltip("low:Q", title="Saving at low end, USD bn", format=",.1f"),
+        alt.Tooltip("high:Q", title="Saving at high end, USD bn", format=",.1f"),
+        alt.Tooltip("status:N", title="Status"),
+    ]
+    axis = theme.axis("Saving of the headline over the baseline, USD bn")
+    y = theme.row_axis(order)
+    chart = alt.layer(
+        theme.bar(base, color=theme.BASE).encode(
+            x=alt.X("base:Q", axis=axis, scale=alt.Scale(zero=False)), x2="low:Q", y=y, tooltip=tooltip
+        ),
+        theme.bar(base, color=theme.OWN).encode(x="base:Q", x2="high:Q", y=y, tooltip=tooltip),
+        theme.vertical_rule("marks", strokeDash=[], strokeWidth=1),
+        theme.row_names(base, order),
+    )
+    marks = [{"x": main[0]["base"]}]
+    crosses = [one for one in found if one["at_low_usd"] * one["at_high_usd"] < 0]
+    first = input_label(found[0]["path"], titles)
+    verdict = (
+        f"; {len(crosses)} of the {len(found)} strongest inputs change the sign on their own"
+        if crosses
+        else "; no single input changes the sign within its range"
+    )
+    described = "; ".join(
+        f"{one['name']}: {f.number(one['low'])} to {f.number(one['high'])} bn" for one in main
+    )
+    return Chart(
+        key="chart-tornado",
+        title=f"{first} moves the answer most, by {f.usd(found[0]['swing_usd'])}{verdict}",
+        alt=f"Saving of the headline with one input at either end of its range: {described}.",
+        spec=theme.finish(chart, _ROW_PX * len(order), described, main=main, marks=marks),
+        legend=(
+            Legend(label="input at its low end", colour=theme.BASE),
+            Legend(label="input at its high end", colour=theme.OWN),
+            Legend(label="central case", colour="contour", line=True),
+        ),
+        height=_ROW_PX * len(order),
+    )

@@ -1,0 +1,244 @@
+"""The page's parts in order; one that does not apply is left out whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tapeout.report import formats as f
+from tapeout.report import headline
+from tapeout.report.charts import breakeven, cash, margin, ranges
+from tapeout.report.charts.tornado import tornado_chart
+from tapeout.report.content import Block, Bullets, Fold, Pair, Prose, Section
+from tapeout.report.reading import COUNTERFACTUALS, builds, mapping, records
+from tapeout.report.tables import boundary, capacity, inputs, options, programme, strategies
+
+if TYPE_CHECKING:
+    from tapeout.study import Results
+
+
+def blocks(*made: Block | None) -> tuple[Block, ...]:
+    """Those that exist."""
+    return tuple(one for one in made if one is not None)
+
+
+def section(key: str, title: str, made: Iterable[Block | None], lead: str = "") -> Section | None:
+    """A section, unless it would be empty."""
+    found = blocks(*made)
+    return Section(key=key, title=title, lead=lead, blocks=found) if found else None
+
+
+def fold(summary: str, *made: Block | None) -> Fold | None:
+    """Blocks that open on demand, unless there are none."""
+    found = blocks(*made)
+    return Fold(summary=summary, blocks=found) if found else None
+
+
+def pair(*made: Block | None) -> Block | None:
+    """Blocks side by side; one alone stands alone."""
+    found = blocks(*made)
+    if not found:
+        return None
+    return Pair(blocks=found) if len(found) > 1 else found[0]
+
+
+def sections(results: Results) -> tuple[Section, ...]:
+    """All parts that apply, in reading order."""
+    made = [
+        _prices(results),
+        _conditions(results),
+        _options(results),
+        _boundary(results),
+        _strategies(results),
+        _cash(results),
+        _savings(results),
+        _sensitivity(results),
+        _dates(results),
+        _calendar(results),
+        _units(results),
+        _regret(results),
+        _capacity(results),
+        _inputs(results),
+        _reading(results),
+        _omitted(results),
+        _changes(results),
+    ]
+    return tuple(one for one in made if one is not None)
+
+
+def _prices(results: Results) -> Section | None:
+    return section(
+        "prices",
+        "Prices, triangulated",
+        (
+            boundary.steps(results, "triangulation", "From the reported price to a price per chip"),
+            boundary.references(results),
+            boundary.steps(results, "reconciliation", "Demand reported, and the demand assumed here"),
+        ),
+        "Our central figures beside those that others have published.",
+    )
+
+
+def _conditions(results: Results) -> Section | None:
+    found = records(results, "must_be_true")
+    reach = [one for one in found if not one["never_pays"]]
+    lead = (
+        f"{len(reach)} of the {len(found)} strongest inputs can, alone, carry the decision across"
+        " the boundary within the range searched."
+    )
+    return section("conditions", "What must be true", (boundary.must_be_true(results),), lead)
+
+
+def _options(results: Results) -> Section | None:
+    return section(
+        "options",
+        "What a token costs",
+        (ranges.lcot(results), options.lcot(results)),
+        "Levelised cost per million output tokens, everything included but engineering and masks.",
+    )
+
+
+def _boundary(results: Results) -> Section | None:
+    if not builds(results):
+        return None
+    others = [breakeven.break_even(results, name) for name in COUNTERFACTUALS if name != "list"]
+    return section(
+        "boundary",
+        "The boundary, and where beliefs put the chip",
+        (
+            boundary.advantage(results),
+            breakeven.break_even(results),
+            fold("The same map against negotiated prices and rented capacity", *others),
+            ranges.beliefs(results),
+            boundary.priors(results),
+            fold("Against chips as they are sold today", boundary.today(results)),
+        ),
+    )
+
+
+def _strategies(results: Results) -> Section | None:
+    return section(
+        "strategies",
+        "Strategies under both objectives",
+        (
+            pair(ranges.strategy_cost(results), ranges.strategy_contribution(results)),
+            strategies.ranking(results),
+        ),
+        str(mapping(results, "sentences").get("objectives", "")),
+    )
+
+
+def _cash(results: Results) -> Section | None:
+    line_table = options.lines(results, str(results.verdict.get("headline_strategy", "")))
+    return section(
+        "cash",
+        "Cash, payback and funding",
+        (
+            cash.cash_fan(results),
+            strategies.payback(results),
+            fold("Cost lines of the headline strategy", line_table),
+        ),
+    )
+
+
+def _savings(results: Results) -> Section | None:
+    return section(
+        "savings",
+        "Who keeps the savings",
+        (
+            pair(margin.waterfall(results), options.waterfall(results)),
+            margin.stacks(results),
+            fold("Every option by holder, in figures", options.stack(results)),
+        ),
+        "Every dollar of a token's cost is somebody's income.",
+    )
+
+
+def _sensitivity(results: Results) -> Section | None:
+    return section(
+        "sensitivity",
+        "What moves the answer",
+        (tornado_chart(results), fold("The same in figures", inputs.strongest(results))),
+    )
+
+
+def _dates(results: Results) -> Section | None:
+    return section(
+        "dates",
+        "Decision dates and the three worlds",
+        (programme.dates(results), programme.worlds(results)),
+        "What is sunk at one date was avoidable at an earlier one."
+        if builds(results)
+        else "",
+    )
+
+
+def _calendar(results: Results) -> Section | None:
+    return section(
+        "calendar",
+        "Calendar of commitments",
+        (programme.calendar(results), programme.offtake(results), programme.installed(results)),
+    )
+
+
+def _units(results: Results) -> Section | None:
+    return section("units", "Units needed", (strategies.units(results),))
+
+
+def _regret(results: Results) -> Section | None:
+    return section("regret", "Regret by named future", (strategies.regret(results),))
+
+
+def _capacity(results: Results) -> Section | None:
+    first, *others = capacity.capacity(results) or [None]
+    return section(
+        "capacity",
+        "What each chip serves",
+        (first, fold("Other workloads", *others)),
+        "Steady state: the largest batch that fits memory and meets the service level.",
+    )
+
+
+def _inputs(results: Results) -> Section | None:
+    old = inputs.stale(results)
+    ledger = inputs.ledger(results)
+    lead = (
+        f"{f.integer(ledger.total)} inputs: {inputs.counts_sentence(results)}."
+        f" {f.integer(old)} of the sourced figures are older than {inputs.OLD_DAYS} days at the"
+        " release of the catalogue."
+    )
+    return section("inputs", "Every input, with source and status", (ledger,), lead)
+
+
+def _reading(results: Results) -> Section | None:
+    return section(
+        "reading", "How to read this", (Bullets(items=headline.reading_guide(results)),)
+    )
+
+
+def _omitted(results: Results) -> Section | None:
+    from_model = tuple(_text(one) for one in records(results, "left_out"))
+    from_run = tuple(str(text) for text in records(results, "omitted"))
+    return section(
+        "omitted",
+        "What is left out",
+        (
+            Bullets(items=from_model, heading="By the model") if from_model else None,
+            Bullets(items=from_run, heading="For want of a figure") if from_run else None,
+            None if from_model or from_run else Prose(paragraphs=("Nothing is named.",)),
+        ),
+    )
+
+
+def _text(entry: object) -> str:
+    """A text, or a mapping with `what` and `why`."""
+    if isinstance(entry, dict):
+        return ": ".join(str(entry[key]) for key in ("what", "why") if entry.get(key))
+    return str(entry)
+
+
+def _changes(results: Results) -> Section | None:
+    found = headline.changes(results)
+    return section(
+        "changes", "What would change the answer", (Bullets(items=found) if found else None,)
+    )

@@ -1,0 +1,1 @@
+"""Tables of the report, for page and terminal alike; nothing here loads a chart library."""
