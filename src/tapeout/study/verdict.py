@@ -61,10 +61,22 @@ def sentences(facts: Mapping[str, Any]) -> dict[str, str]:
         `objectives` (whether both objectives agree), `hinge` (assumed prices the answer rests on).
     """
     out = {"answer": _answer(facts), "objectives": _objectives(facts), "hinge": _hinge(facts)}
-    out["headline"] = _headline(facts) if facts["builds"] else out["answer"]
+    boundary = _headline(facts) if facts["builds"] else out["answer"]
+    out["headline"] = _disagreement(facts) + boundary
     if facts["builds"]:
         out["today"] = _today(facts)
     return out
+
+
+def _disagreement(facts: Mapping[str, Any]) -> str:
+    """Clause that opens the verdict where the two objectives point to different strategies."""
+    cost, contribution = facts["ranking"][0], facts["contribution_ranking"][0]
+    if cost["strategy"] == contribution["strategy"]:
+        return ""
+    return (
+        f"The two objectives disagree ({cost['title']} costs least,"
+        f" {contribution['title']} earns most within the site). "
+    )
 
 
 def _today(facts: Mapping[str, Any]) -> str:
