@@ -29,7 +29,7 @@ from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import System, collective_s, system_topology
 from tapeout.numerics import Floats, Ints
-from tapeout.perf import Fit, PhysicalModel, StackConstants, load_fit, prepare
+from tapeout.perf import Fit, PhysicalModel, StackConstants, effect_keys, load_fit, prepare
 from tapeout.perf.law import Work, step_times
 from tapeout.serving.measured import ENDTOEND, Curve, read_rows, scored_curves
 from tapeout.serving.scoring import ErrorSummary, curve_weights, summarise, weighted_quantile
@@ -41,7 +41,7 @@ FITTED = "2026-11-24"
 CLIP = 0.7
 PRIOR_WEIGHT = 0.001
 ROUNDS = 2  # the number of decoding sequences is predicted with the constants of the round before
-SHRINK_STACK, SHRINK_MODEL = 3.0, 2.0  # curves at which an effect is believed to a half
+SHRINK = (6.0, 3.0, 2.0)  # curves at which the effect of a level is believed to a half
 
 PRIOR = {
     # constant: (median, log sd, why)
@@ -248,7 +248,7 @@ def log_ratios(
 
 
 def stack_effects(curves: Sequence[Curve], constants: StackConstants) -> dict[str, float]:
-    """Log factors of engine and chip, then of the model on them, shrunk by the number of curves."""
+    """Log factors of vendor, engine on chip, and model on them, shrunk by the number of curves."""
     model = model_of(constants)
     residual = {
         curve.key: -float(
@@ -257,29 +257,24 @@ def stack_effects(curves: Sequence[Curve], constants: StackConstants) -> dict[st
         for curve in curves
     }
     effects: dict[str, float] = {}
-    levels: tuple[tuple[Callable[[Curve], str], float], ...] = (
-        (lambda c: f"{c.placement.stack}|{c.placement.system.chip.name}", SHRINK_STACK),
-        (
-            lambda c: "|".join(
-                (
-                    c.placement.stack,
-                    c.placement.system.chip.name,
-                    c.placement.architecture.name,
-                )
-            ),
-            SHRINK_MODEL,
-        ),
-    )
-    for name, shrink in levels:
+    keys = {
+        curve.key: effect_keys(
+            curve.placement.stack,
+            curve.placement.system.chip.name,
+            curve.placement.architecture.name,
+        )
+        for curve in curves
+    }
+    for level, shrink in enumerate(SHRINK):
         grouped: dict[str, list[str]] = {}
         for curve in curves:
-            grouped.setdefault(name(curve), []).append(curve.key)
+            grouped.setdefault(keys[curve.key][level], []).append(curve.key)
         for key, members in grouped.items():
             values = np.clip([residual[member] for member in members], -1.0, 1.0)
             believed = len(members) / (len(members) + shrink)
             effects[key] = round(believed * float(np.median(values)), 4)
         for curve in curves:
-            residual[curve.key] -= effects[name(curve)]
+            residual[curve.key] -= effects[keys[curve.key][level]]
     return dict(sorted(effects.items()))
 
 
@@ -308,14 +303,19 @@ def left_out(
     return errors, pooled
 
 
-def band(pooled: Floats, curves: Sequence[Curve]) -> dict[str, float]:
-    """Widths from chips left out: 80 % quantile, and how much of it is shared by chips.
+def band(
+    pooled: Floats, curves: Sequence[Curve], seen_chip: tuple[Floats, list[str]]
+) -> dict[str, float]:
+    """Widths in log units from 80 % quantiles of the absolute error.
 
-    The shared part is the share of the variance of curve medians that goes with the model served.
+    Chips left out give the width of a chip nobody measured; the report part with the effect of
+    the vendor alone that of a measured chip under software unknown. The part that chips share is
+    the share of the variance of curve medians that goes with the model served.
     """
     order = sorted(curves, key=lambda c: c.placement.system.chip.name)
     names = [curve.key for curve in order for _ in curve.cases]
     whole = weighted_quantile(np.abs(pooled), curve_weights(names), 0.8) / Z80
+    measured = weighted_quantile(np.abs(seen_chip[0]), curve_weights(seen_chip[1]), 0.8) / Z80
     ends = np.cumsum([len(curve.cases) for curve in order])
     medians = np.array([np.median(part) for part in np.split(pooled, ends[:-1])])
     medians = np.clip(medians, -CLIP, CLIP)
@@ -323,12 +323,13 @@ def band(pooled: Floats, curves: Sequence[Curve]) -> dict[str, float]:
     between = np.zeros_like(medians)
     for model in np.unique(models):
         between[models == model] = medians[models == model].mean()
-    shared = float(np.square(between).mean() / np.square(medians).mean())
+    common = whole * math.sqrt(float(np.square(between).mean() / np.square(medians).mean()))
     return {
-        "log_sd": round(whole, 4),
-        "common_log_sd": round(whole * math.sqrt(shared), 4),
-        "own_log_sd": round(whole * math.sqrt(1.0 - shared), 4),
-        "band_80": round(math.expm1(Z80 * whole), 3),
+        "common_log_sd": round(common, 4),
+        "own_log_sd": round(math.sqrt(max(measured**2 - common**2, 0.0)), 4),
+        "own_log_sd_chip_left_out": round(math.sqrt(whole**2 - common**2), 4),
+        "band_80_measured_chip": round(math.expm1(Z80 * measured), 3),
+        "band_80_chip_left_out": round(math.expm1(Z80 * whole), 3),
     }
 
 
@@ -363,7 +364,10 @@ def main() -> int:
     for name, found in {"chip left out": chips, "model left out": models}.items():
         errors |= {f"{name}: {value}": summary_of(error) for value, error in found.items()}
         print(f"{name}: {found['all'].words()}")
-    write(constants, effects, errors, band(pooled["tpot"], curves), options.data)
+    vendors = {key: value for key, value in effects.items() if "|" not in key}
+    seen_chip = log_ratios(reported, model_of(constants, vendors))["tpot"]
+    widths = band(pooled["tpot"], curves, seen_chip)
+    write(constants, effects, errors, widths, options.data)
     return 0
 
 
@@ -376,7 +380,8 @@ def report(
     """Errors on both parts, with and without what is known of the stack."""
     errors: dict[str, dict[str, float]] = {}
     for part, some in (("fit part", seen), ("report part", reported)):
-        for name, known in (("generic", {}), ("known stack", effects)):
+        vendors = {key: value for key, value in effects.items() if "|" not in key}
+        for name, known in (("global", {}), ("vendor", vendors), ("known stack", effects)):
             for what, found in log_ratios(some, model_of(constants, known)).items():
                 error = summarise(*found)
                 errors[f"{part}, {name}, {what}"] = summary_of(error)

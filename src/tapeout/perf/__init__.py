@@ -1,6 +1,6 @@
 """Seconds and joules of one engine step on a placement, calibrated against measurements."""
 
-from tapeout.perf.constants import IDEAL, Fit, StackConstants, load_fit
+from tapeout.perf.constants import IDEAL, Fit, StackConstants, effect_keys, load_fit
 from tapeout.perf.formats import serving_formats, usual_precision
 from tapeout.perf.memory import (
     MemoryMap,
@@ -25,6 +25,7 @@ __all__ = [
     "StackConstants",
     "StepCost",
     "TimingModel",
+    "effect_keys",
     "in_words",
     "kv_per_chip_bytes",
     "load_fit",

@@ -87,8 +87,10 @@ class Fit:
     generic : StackConstants
         The global set, for every chip and stack.
     effects : mapping of key to log factor on time
-        Measured stacks differ: keys are "engine|chip" and "engine|chip|model", shrunk towards
-        zero. They apply to a placement whose stack is that engine; "generic" has none.
+        Stacks differ: keys are a chip's vendor, "vendor|engine|chip" and
+        "vendor|engine|chip|model", each the rest that the one before leaves, shrunk towards zero.
+        That of the vendor applies to every chip of the vendor (its libraries are the same), the
+        others to a placement whose stack is that engine. A vendor nobody measured has none.
     common_log_sd, own_log_sd : float
         Timing error shared by all chips, and of one measured chip, log units.
     """
@@ -101,8 +103,20 @@ class Fit:
 
     def log_factor(self, engine: str, chip: str, model: str) -> float:
         """Log factor on time of an engine on a chip with a model; 0 where nothing is known."""
-        pair = f"{engine}|{chip}"
-        return self.effects.get(pair, 0.0) + self.effects.get(f"{pair}|{model}", 0.0)
+        return sum(self.effects.get(key, 0.0) for key in effect_keys(engine, chip, model))
+
+
+def effect_keys(engine: str, chip: str, model: str) -> tuple[str, str, str]:
+    """Keys of the effects that apply, widest first; the vendor is a chip's first word.
+
+    Examples
+    --------
+    >>> effect_keys("vllm", "AMD MI355X", "gpt-oss-120b")[:2]
+    ('AMD', 'AMD|vllm|AMD MI355X')
+    """
+    vendor = chip.partition(" ")[0]
+    pair = f"{vendor}|{engine}|{chip}"
+    return vendor, pair, f"{pair}|{model}"
 
 
 @cache

@@ -26,7 +26,7 @@ def placements(
 
     Tensor parallel degrees are powers of two up to the scale-up domain and 16; mixtures of
     experts are also spread with one attention group a chip (8 and more chips, one expert-parallel
-    group). A model too large for a domain gets pipeline stages across domains.
+    group). Only a model that fits none of these gets pipeline stages across domains.
 
     Parameters
     ----------
@@ -40,39 +40,49 @@ def placements(
         Empty when the model fits no candidate.
     """
     found: list[Placement] = []
-    for tensor, pipeline, data in _degrees(architecture, system, most_chips):
-        placement = Placement(
-            architecture=architecture,
-            system=system,
-            tensor_parallel=tensor,
-            pipeline_parallel=pipeline,
-            expert_parallel=data,
-            data_parallel=data,
-            formats=formats,
-            stack=stack,
-        )
-        if max_sequences(placement, CONTEXT_TOKENS) > 0:
-            found.append(placement)
+    for degrees in (_in_domain, _across_domains):
+        for tensor, pipeline, data in degrees(architecture, system, most_chips):
+            placement = Placement(
+                architecture=architecture,
+                system=system,
+                tensor_parallel=tensor,
+                pipeline_parallel=pipeline,
+                expert_parallel=data,
+                data_parallel=data,
+                formats=formats,
+                stack=stack,
+            )
+            if max_sequences(placement, CONTEXT_TOKENS) > 0:
+                found.append(placement)
+        if found:
+            break
     return sorted(found, key=lambda placement: placement.chips)
 
 
-def _degrees(
+def _in_domain(
     architecture: ModelArchitecture, system: System, most_chips: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Degrees (tensor, pipeline, data) to try."""
-    total = min(most_chips, system.chips_per_domain * system.domains)
-    domain = min(total, system.chips_per_domain)
-    widest = _power_of_two(min(domain, MOST_TENSOR))
+    """Degrees (tensor, pipeline, data) inside one scale-up domain."""
+    domain = min(most_chips, system.chips_per_domain)
     degree = 1
-    while degree <= widest:
+    while degree <= min(domain, MOST_TENSOR):
         yield degree, 1, 1
         degree *= 2
     data = LEAST_DATA
     while architecture.experts and data <= domain:
         yield 1, 1, data
         data *= 2
+
+
+def _across_domains(
+    architecture: ModelArchitecture, system: System, most_chips: int
+) -> Iterator[tuple[int, int, int]]:
+    """Degrees (tensor, pipeline, data) with a stage a domain, up to twice the most chips."""
+    del architecture
+    total = min(2 * most_chips, system.chips_per_domain * system.domains)
+    widest = _power_of_two(min(system.chips_per_domain, MOST_TENSOR))
     stages = 2
-    while widest * stages <= 2 * total:
+    while widest * stages <= total:
         yield widest, stages, 1
         stages *= 2
 

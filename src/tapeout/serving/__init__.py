@@ -1,11 +1,13 @@
 """Requests through engines over time; here the steady state and the capacity at an objective."""
 
-from tapeout.serving.capacity import (
+from tapeout.serving.capacity import steady_capacity
+from tapeout.serving.points import (
     CapacityOptions,
     CapacityPoint,
     best_point,
     capacity_point,
-    steady_capacity,
+    least_tpot_point,
+    words,
 )
 from tapeout.serving.steady import Lengths, SteadyState, lengths_of, steady_state
 from tapeout.serving.types import CapacityTable, Deployment, Slo
@@ -20,7 +22,9 @@ __all__ = [
     "SteadyState",
     "best_point",
     "capacity_point",
+    "least_tpot_point",
     "lengths_of",
     "steady_capacity",
     "steady_state",
+    "words",
 ]

@@ -22,13 +22,39 @@ by request: p99 over mean 1.13 (two RTX PRO 6000, below saturation, log sd 0.05)
 4090, saturated with preemptions, 0.24)."""
 
 
-def tpot_at_percentile_s(state: SteadyState, percentile: float) -> Floats:
-    """TPOT that the given share of requests does not exceed, shape (batch,). [s].
+def slower_request(mean_s: Floats, percentile: float) -> Floats:
+    """TPOT that the given share of requests does not exceed, from the fluctuating batch alone.
 
-    Mean x exp(z 0.075) + z x binomial spread; at the 90th percentile the factor is 1.10.
+    Mean x exp(z 0.075): 1.10 at the 90th percentile.
     """
     z = NormalDist().inv_cdf(percentile * PERCENT)
-    level: Floats = state.tpot_s * np.exp(z * BATCH_LOG_SD) + z * state.tpot_sd_s
+    level: Floats = mean_s * np.exp(z * BATCH_LOG_SD)
+    return level
+
+
+def wait_at_percentile(mean_s: Floats, load: Floats, percentile: float) -> Floats:
+    """Wait that the given share of requests does not exceed; infinite at full load. [s].
+
+    Parameters
+    ----------
+    mean_s : array
+        Mean wait over all requests. [s]
+    load : array, same shape
+        Busy share of the server, at least 0.
+    percentile : float
+        Per cent.
+    """
+    beyond = 1.0 - percentile * PERCENT
+    busy = np.clip(load, 1e-12, 1.0)
+    tail = np.maximum(np.log(busy / beyond), 0.0)
+    with np.errstate(invalid="ignore"):
+        return np.where(load < 1.0, mean_s / busy * tail, np.inf)
+
+
+def tpot_at_percentile_s(state: SteadyState, percentile: float) -> Floats:
+    """TPOT that the given share of requests does not exceed, shape (batch,). [s]."""
+    z = NormalDist().inv_cdf(percentile * PERCENT)
+    level: Floats = slower_request(state.tpot_s, percentile) + z * state.tpot_sd_s
     return level
 
 
@@ -38,10 +64,6 @@ def ttft_at_percentile_s(state: SteadyState, percentile: float) -> Floats:
     A step at most for the one running, the prompt's own steps, and the percentile of the wait;
     infinite where prefill saturates.
     """
-    beyond = 1.0 - percentile * PERCENT
-    load = np.clip(state.load, 1e-12, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_if_waiting = state.queue_s / load
-        wait = np.where(load > beyond, mean_if_waiting * np.log(load / beyond), 0.0)
-    level: Floats = state.tpot_s + state.prefill_s + np.where(state.load < 1.0, wait, np.inf)
+    wait = wait_at_percentile(state.queue_s, state.load, percentile)
+    level: Floats = state.tpot_s + state.prefill_s + wait
     return level
