@@ -291,7 +291,8 @@ def _search_range(sampler: Sampler, path: str) -> tuple[float, float]:
     figure = sampler.ledger[path].chosen
     low = figure.value if figure.low is None else figure.low
     high = figure.value if figure.high is None else figure.high
-    return low * 0.5, high * 1.5
+    most = 1.0 if figure.unit == "fraction" else float("inf")
+    return low * 0.5, min(high * 1.5, most)
 
 
 DEFAULT_FUTURES: tuple[tuple[str, str, dict[str, float]], ...] = (
