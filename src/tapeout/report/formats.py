@@ -231,12 +231,20 @@ _PER = {
     "USD/Mtok": " a million output tokens",
     "USD": "",
 }
+
+
+def yes_no(value: float | None) -> str:
+    """A coin toss: 0 is no, 1 is yes."""
+    return "no" if not value else "yes"
+
+
 _SHAPES: dict[str, tuple[Callable[[float | None], str], str]] = {
     "fraction": (percent, ""),
     "1/year": (percent, " a year"),
     "years": (years, ""),
     "ratio": (times, ""),
     "count": (short, ""),
+    "yes/no": (yes_no, ""),
     "": (short, ""),
 }
 

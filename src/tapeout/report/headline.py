@@ -182,7 +182,9 @@ def reading_guide(results: Results) -> tuple[str, ...]:
                 " production, and workloads that leave transformers within two years."
             ),
         ]
-    texts.append(f"Inputs: {counts_sentence(results)}. Every one is listed with its source or reason.")
+    texts.append(
+        f"Inputs: {counts_sentence(results)}. Every one is listed with its source or reason."
+    )
     return tuple(texts)
 
 

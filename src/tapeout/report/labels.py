@@ -16,7 +16,7 @@ HOLDERS: Mapping[str, str] = {
     Holder.FABRIC: "Network",
     Holder.CLOUD: "Cloud provider",
     Holder.ENERGY_SITE: "Energy and site",
-    Holder.OWNER: "Owner's own work",
+    Holder.OWNER: "Owner, net of resale",
     Holder.PLATFORM: "Platform",
     Holder.CUSTOMER: "Customer",
 }
@@ -200,13 +200,24 @@ def holder_label(holder: str) -> str:
     return HOLDERS.get(holder, holder.replace("_", " ").capitalize())
 
 
+def inside(label: str) -> str:
+    """A label within a sentence.
+
+    Examples
+    --------
+    >>> inside("Design partner"), inside("HBM")
+    ('design partner', 'HBM')
+    """
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
 def wrapped(text: str, width: int = 46, lines: int = 2) -> str:
-    """Text broken into at most so many lines, for a chart; cut at a word if longer.
+    r"""Text broken into at most so many lines, for a chart; cut at a word if longer.
 
     Examples
     --------
     >>> wrapped("one two three", width=8)
-    'one two\\nthree'
+    'one two\nthree'
     """
     made = textwrap.wrap(text, width=width, max_lines=lines, placeholder=" …")
     return "\n".join(made)

@@ -39,21 +39,25 @@ def html(results: Results) -> str:
     """
     parts = sections(results)
     charts = list(charts_of(parts))
-    return _environment().get_template("page.html.j2").render(
-        title=results.verdict["title"],
-        question=results.verdict.get("question", ""),
-        builds=builds(results),
-        headline=headline.verdict_sentences(results)[0],
-        qualifications=headline.verdict_sentences(results)[1],
-        cards=headline.cards(results),
-        counts=counts_sentence(results),
-        sections=parts,
-        specs={chart.key: _json(chart.spec) for chart in charts},
-        footer=_footer(results),
-        sources=sources(results),
-        style=Markup(_asset("style.css")),  # noqa: S704  our own file
-        script=Markup(_asset("page.js")),  # noqa: S704  our own file
-        runtime=Markup(vega_bundle()),  # noqa: S704  the chart runtime, made safe in runtime.py
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=results.verdict["title"],
+            question=results.verdict.get("question", ""),
+            builds=builds(results),
+            headline=headline.verdict_sentences(results)[0],
+            qualifications=headline.verdict_sentences(results)[1],
+            cards=headline.cards(results),
+            counts=counts_sentence(results),
+            sections=parts,
+            specs={chart.key: _json(chart.spec) for chart in charts},
+            footer=_footer(results),
+            sources=sources(results),
+            style=Markup(_asset("style.css")),  # noqa: S704  our own file
+            script=Markup(_asset("page.js")),  # noqa: S704  our own file
+            runtime=Markup(vega_bundle()),  # noqa: S704  the chart runtime, made safe in runtime.py
+        )
     )
 
 

@@ -79,13 +79,24 @@ def tornado(results: Results, most: int) -> list[dict[str, Any]]:
     moved = frame.filter(pl.col("swing_usd") > 0).sort(
         "swing_usd", "path", descending=[True, False]
     )
-    return moved.head(most).to_dicts()
+    return [
+        one | {"unit": one["unit"] or _CHANCE_UNITS.get(one["path"], "")}
+        for one in moved.head(most).to_dicts()
+    ]
+
+
+# what the programme draws by chance is no input, so no unit is written down for it
+_CHANCE_UNITS = {
+    "options.own.cancelled": "yes/no",
+    "options.own.slip_months": "months",
+    "options.own.spins": "count",
+}
 
 
 def input_units(results: Results) -> dict[str, str]:
-    """Path to unit."""
+    """Path to unit, the programme's chances too."""
     frame = results.tables["inputs"]
-    return dict(zip(frame["path"], frame["unit"], strict=True))
+    return _CHANCE_UNITS | dict(zip(frame["path"], frame["unit"], strict=True))
 
 
 def run_id(results: Results) -> str:

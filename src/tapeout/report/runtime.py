@@ -15,7 +15,8 @@ from pathlib import Path
 import platformdirs
 
 _OVERRIDE = "TAPEOUT_CACHE_DIR"
-_END = "window.vegaLite="
+_SNIPPET = "window.vegaEmbed=vegaEmbed;"
+_MARK = "window.vegaEmbed="
 
 
 def cache_folder() -> Path:
@@ -45,7 +46,7 @@ def vega_bundle(path: Path | None = None) -> str:
     target = path or bundle_path()
     with contextlib.suppress(OSError, UnicodeDecodeError):
         text = target.read_text(encoding="utf-8")
-        if _END in text:
+        if _MARK in text:
             return text
     text = _fresh()
     with contextlib.suppress(OSError):
@@ -62,6 +63,6 @@ def vega_bundle(path: Path | None = None) -> str:
 def _fresh() -> str:
     import vl_convert  # noqa: PLC0415  loads an engine; only when no bundle is cached
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle(_SNIPPET)
     # an element would end at this text wherever it stands
     return bundle.replace("</script", "<\\/script")

@@ -37,9 +37,9 @@ def fold(summary: str, *made: Block | None) -> Fold | None:
 def pair(*made: Block | None) -> Block | None:
     """Blocks side by side; one alone stands alone."""
     found = blocks(*made)
-    if not found:
-        return None
-    return Pair(blocks=found) if len(found) > 1 else found[0]
+    if len(found) > 1:
+        return Pair(blocks=found)
+    return next(iter(found), None)
 
 
 def sections(results: Results) -> tuple[Section, ...]:
@@ -73,7 +73,9 @@ def _prices(results: Results) -> Section | None:
         (
             boundary.steps(results, "triangulation", "From the reported price to a price per chip"),
             boundary.references(results),
-            boundary.steps(results, "reconciliation", "Demand reported, and the demand assumed here"),
+            boundary.steps(
+                results, "reconciliation", "Demand reported, and the demand assumed here"
+            ),
         ),
         "Our central figures beside those that others have published.",
     )
@@ -93,7 +95,7 @@ def _options(results: Results) -> Section | None:
     return section(
         "options",
         "What a token costs",
-        (ranges.lcot(results), options.lcot(results)),
+        (ranges.lcot(results), fold("The same in figures", options.lcot(results))),
         "Levelised cost per million output tokens, everything included but engineering and masks.",
     )
 
@@ -167,9 +169,7 @@ def _dates(results: Results) -> Section | None:
         "dates",
         "Decision dates and the three worlds",
         (programme.dates(results), programme.worlds(results)),
-        "What is sunk at one date was avoidable at an earlier one."
-        if builds(results)
-        else "",
+        "What is sunk at one date was avoidable at an earlier one." if builds(results) else "",
     )
 
 
@@ -190,11 +190,11 @@ def _regret(results: Results) -> Section | None:
 
 
 def _capacity(results: Results) -> Section | None:
-    first, *others = capacity.capacity(results) or [None]
+    found = capacity.capacity(results)
     return section(
         "capacity",
         "What each chip serves",
-        (first, fold("Other workloads", *others)),
+        (*found[:1], fold("Other workloads", *found[1:])),
         "Steady state: the largest batch that fits memory and meets the service level.",
     )
 
@@ -211,9 +211,7 @@ def _inputs(results: Results) -> Section | None:
 
 
 def _reading(results: Results) -> Section | None:
-    return section(
-        "reading", "How to read this", (Bullets(items=headline.reading_guide(results)),)
-    )
+    return section("reading", "How to read this", (Bullets(items=headline.reading_guide(results)),))
 
 
 def _omitted(results: Results) -> Section | None:

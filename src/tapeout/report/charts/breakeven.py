@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 380
 _PALE, _DARK = "#eef3f8", "#1f4e79"
+_INK = "#1b1f24"
 _G_TICKS = [0.4, 0.6, 1, 1.5, 2, 3, 4]
 _V_TICKS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
 
@@ -62,9 +63,18 @@ def _contours(
 
 
 def _points(results: Results) -> list[dict[str, Any]]:
+    """Medians of the beliefs, numbered in their order; neighbours take turns above and below."""
+    found = records(results, "priors")
+    turn = {one["key"]: i for i, one in enumerate(sorted(found, key=lambda o: o["g"]["p50"]))}
     return [
-        {"g": one["g"]["p50"], "volume": 1.0, "title": one["title"], "simulated": one["kind"]}
-        for one in records(results, "priors")
+        {
+            "g": one["g"]["p50"],
+            "volume": 1.0,
+            "title": one["title"],
+            "above": "" if turn[one["key"]] % 2 else f.integer(number),
+            "below": f.integer(number) if turn[one["key"]] % 2 else "",
+        }
+        for number, one in enumerate(found, start=1)
     ]
 
 
@@ -109,8 +119,11 @@ def break_even(results: Results, name: str = "list") -> Chart | None:
             Legend(label="never pays", colour=_PALE),
             Legend(label="always pays", colour=_DARK),
             Legend(label="pays in 50, 80 and 95 % of futures", colour="contour", line=True),
-            Legend(label="median of a named belief, at planned volume", colour=theme.OWN),
             Legend(label="pays on average, g*_ship", colour=theme.GOOD, line=True),
+            *(
+                Legend(label=f"{i} {one['title']}, {f.times(one['g']['p50'])}", colour=theme.OWN)
+                for i, one in enumerate(records(results, "priors"), start=1)
+            ),
         ),
         height=_HEIGHT,
     )
@@ -140,22 +153,30 @@ def _layers(x: Any, y: Any) -> list[Any]:
         .mark_line(strokeWidth=2, color="#ffffff", clip=True)
         .encode(x="g:Q", y="volume:Q", detail="level:N", order="volume:Q")
     )
-    inner = contour.mark_line(strokeWidth=1, color="#1b1f24", clip=True)
+    inner = contour.mark_line(strokeWidth=1, color=_INK, clip=True)
     label = (
         alt.Chart(theme.data("marks"))
         .mark_text(
-            dy=11, dx=-4, align="right", fontSize=11, fontWeight=700, color="#1b1f24",
-            stroke="#ffffff", strokeWidth=3, strokeOpacity=0.85, strokeJoin="round",
+            dy=11,
+            dx=-4,
+            align="right",
+            fontSize=11,
+            fontWeight=700,
+            color=_INK,
+            stroke="#ffffff",
+            strokeWidth=3,
+            strokeOpacity=0.85,
+            strokeJoin="round",
         )
         .encode(x="g:Q", y="volume:Q", text="label:N")
     )
-    front = label.mark_text(
-        dy=11, dx=-4, align="right", fontSize=11, fontWeight=700, color="#1b1f24"
-    )
+    front = label.mark_text(dy=11, dx=-4, align="right", fontSize=11, fontWeight=700, color=_INK)
     needed = theme.vertical_rule("needed", color=theme.GOOD, strokeWidth=2)
     belief = (
         alt.Chart(theme.data("beliefs"))
-        .mark_point(filled=True, size=110, opacity=1, color=theme.OWN, stroke="#ffffff", strokeWidth=1.5)
+        .mark_point(
+            filled=True, size=110, opacity=1, color=theme.OWN, stroke="#ffffff", strokeWidth=1.5
+        )
         .encode(
             x="g:Q",
             y="volume:Q",
@@ -165,7 +186,11 @@ def _layers(x: Any, y: Any) -> list[Any]:
             ],
         )
     )
-    return [heat, contour, inner, needed, belief, label, front]
+    number = alt.Chart(theme.data("beliefs")).encode(x="g:Q", y="volume:Q")
+    bold: dict[str, Any] = {"fontSize": 12, "fontWeight": 700, "color": _INK}
+    above = number.mark_text(dy=-14, **bold).encode(text="above:N")
+    below = number.mark_text(dy=15, **bold).encode(text="below:N")
+    return [heat, contour, inner, needed, belief, above, below, label, front]
 
 
 def _title(results: Results, name: str) -> str:
@@ -182,7 +207,7 @@ def _title(results: Results, name: str) -> str:
 
 def _alt(results: Results, name: str) -> str:
     against = COUNTERFACTUALS.get(name, name)
-    best = max((r["p"] for r in rows(results, "boundary", kind="map", counterfactual=name)))
+    best = max(r["p"] for r in rows(results, "boundary", kind="map", counterfactual=name))
     return (
         f"Map of the probability that building pays against {against}, by delivered advantage and"
         f" by volume over plan; it rises to the right and upwards, to {f.probability(best)}."

@@ -26,9 +26,7 @@ def fan_strategy(results: Results) -> str:
     if rows(results, "cashflow", kind="fan", strategy=headline):
         return headline
     ranked = [str(one["strategy"]) for one in results.verdict.get("ranking", [])]
-    return next(
-        (key for key in ranked if rows(results, "cashflow", kind="fan", strategy=key)), ""
-    )
+    return next((key for key in ranked if rows(results, "cashflow", kind="fan", strategy=key)), "")
 
 
 def cash_fan(results: Results) -> Chart | None:
@@ -50,7 +48,7 @@ def cash_fan(results: Results) -> Chart | None:
         f" {f.usd(last['p50'])} at the median, {f.usd_span(last['p05'], last['p95'])} from 5 to"
         " 95 %."
     )
-    chart = alt.layer(*_layers(bool(peak)))
+    chart = alt.layer(*_layers(with_peak=bool(peak)))
     word = "saves" if last["p50"] > 0 else "costs"
     return Chart(
         key="chart-cash",
@@ -65,7 +63,11 @@ def cash_fan(results: Results) -> Chart | None:
             Legend(label="5 to 95 %", colour="fan-wide"),
             Legend(label="25 to 75 %", colour="fan-middle"),
             Legend(label="median", colour=theme.OTHER, line=True),
-            *((Legend(label="largest extra cash need, central case", colour=theme.OWN),) if peak else ()),
+            *(
+                (Legend(label="largest extra cash need, central case", colour=theme.OWN),)
+                if peak
+                else ()
+            ),
         ),
         height=_HEIGHT,
     )
@@ -92,7 +94,7 @@ def _peak_words(results: Results) -> str:
     return f"; in the central case it needs up to {f.usd(need)} more cash"
 
 
-def _layers(with_peak: bool) -> list[Any]:
+def _layers(*, with_peak: bool) -> list[Any]:
     base = alt.Chart(theme.data()).encode(
         x=alt.X("start:T", axis=theme.axis("Quarter", format="%Y", tickCount="year"))
     )
@@ -106,7 +108,9 @@ def _layers(with_peak: bool) -> list[Any]:
     y = alt.Y("p05:Q", axis=theme.axis("Cumulated saving over the baseline, USD bn"))
     layers = [
         base.mark_area(opacity=0.18, color=theme.OTHER).encode(y=y, y2="p95:Q", tooltip=tooltip),
-        base.mark_area(opacity=0.3, color=theme.OTHER).encode(y="p25:Q", y2="p75:Q", tooltip=tooltip),
+        base.mark_area(opacity=0.3, color=theme.OTHER).encode(
+            y="p25:Q", y2="p75:Q", tooltip=tooltip
+        ),
         base.mark_line(strokeWidth=2.5, color=theme.OTHER).encode(y="p50:Q", tooltip=tooltip),
         alt.Chart(theme.data("zero")).mark_rule(strokeWidth=1).encode(y="y:Q"),
     ]
@@ -114,10 +118,10 @@ def _layers(with_peak: bool) -> list[Any]:
         mark = alt.Chart(theme.data("peak")).encode(x="start:T", y="usd:Q")
         layers += [
             mark.mark_point(filled=True, size=110, color=theme.OWN, opacity=1),
-            mark.mark_text(dx=9, align="left", fontSize=12, fontWeight=600).encode(
+            mark.mark_text(dx=4, dy=-14, align="left", fontSize=12, fontWeight=600).encode(
                 text="early_label:N"
             ),
-            mark.mark_text(dx=-9, align="right", fontSize=12, fontWeight=600).encode(
+            mark.mark_text(dx=4, dy=-14, align="right", fontSize=12, fontWeight=600).encode(
                 text="late_label:N"
             ),
         ]

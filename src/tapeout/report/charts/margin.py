@@ -9,7 +9,7 @@ import altair as alt
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
-from tapeout.report.labels import holder_label, wrapped
+from tapeout.report.labels import holder_label, inside
 from tapeout.report.reading import OWN, option_titles
 from tapeout.report.tables.options import (
     printed_stack,
@@ -20,8 +20,6 @@ from tapeout.report.tables.options import (
 
 if TYPE_CHECKING:
     from tapeout.study import Results
-
-_WATERFALL_ROW_PX = 42
 
 
 def stacks(results: Results) -> Chart | None:
@@ -46,24 +44,24 @@ def stacks(results: Results) -> Chart | None:
     names = [
         {
             "row": key,
-            "name": wrapped(titles.get(key, key), lines=1),
+            "name": theme.name(titles.get(key, key)),
             "total": sum(v for v in one.values() if v > 0),
             "label": f.usd_fixed(sum(one.values()), 1.0, places),
         }
         for key, one in printed.items()
     ]
-    order = list(printed)
+    bands = theme.bands(names)
     top = max(float(one["total"]) for one in names) * 1.18
     base, named = alt.Chart(theme.data()), alt.Chart(theme.data("names"))
     chart = alt.layer(
-        theme.bar(base, size=15).encode(
+        bands.bar(base, size=15).encode(
             x=alt.X(
                 "usd_per_mtok:Q",
                 stack="zero",
                 scale=alt.Scale(domainMax=top, nice=False),
                 axis=theme.axis("USD per million output tokens", format="$.3~f"),
             ),
-            y=theme.row_axis(order),
+            y=bands.axis(),
             color=alt.Color("colour:N", scale=None, legend=None),
             order="order:O",
             tooltip=[
@@ -72,25 +70,26 @@ def stacks(results: Results) -> Chart | None:
                 alt.Tooltip("usd_per_mtok:Q", title="USD/Mtok", format=f".{places}f"),
             ],
         ),
-        theme.value_text(named).encode(x="total:Q", y=theme.row_axis(order), text="label:N"),
-        theme.row_names(named, order),
+        bands.value(named).encode(x="total:Q", y=bands.axis(), text="label:N"),
+        bands.names(named),
     )
     key, biggest = _largest(printed)
     described = "; ".join(f"{one['name']} {one['label']}" for one in names)
     return Chart(
         key="chart-stack",
         title=(
-            f"{holder_label(biggest)} take the largest part of the cheapest option,"
-            f" {f.usd_fixed(printed[key][biggest], 1.0, places)} of"
-            f" {f.usd_fixed(sum(printed[key].values()), 1.0, places)} a million tokens"
+            f"Of the {f.usd_fixed(sum(printed[key].values()), 1.0, places)} that a million tokens"
+            f" cost on {titles.get(key, key)}, the largest part,"
+            f" {f.usd_fixed(printed[key][biggest], 1.0, places)}, goes to"
+            f" {inside(holder_label(biggest))}"
         ),
         alt=f"Cost of a million output tokens by who receives it, mean: {described}.",
-        spec=theme.finish(chart, theme.ROW_PX * len(order), described, main=main, names=names),
+        spec=theme.finish(chart, bands.height_px, described, main=main, names=names),
         legend=tuple(
             Legend(label=holder_label(h), colour=theme.HOLDER_COLOURS.get(h, theme.NEUTRAL))
             for h in holders
         ),
-        height=theme.ROW_PX * len(order),
+        height=bands.height_px,
     )
 
 
@@ -107,38 +106,40 @@ def waterfall(results: Results) -> Chart | None:
         return None
     titles, places = option_titles(results), stack_places(results)
     main = _steps(steps, titles, places)
-    order = [one["row"] for one in main]
+    bands = theme.bands(main)
     top = max(max(one["from"], one["to"]) for one in main) * 1.2
     base = alt.Chart(theme.data())
     chart = alt.layer(
-        theme.bar(base, size=13).encode(
+        bands.bar(base, size=13).encode(
             x=alt.X(
                 "from:Q",
-                scale=alt.Scale(domainMin=min(0.0, *(o["from"] for o in main)), domainMax=top, nice=False),
+                scale=alt.Scale(
+                    domainMin=min(0.0, *(o["from"] for o in main)), domainMax=top, nice=False
+                ),
                 axis=theme.axis("USD per million output tokens", format="$.3~f"),
             ),
             x2="to:Q",
-            y=theme.row_axis(order),
+            y=bands.axis(),
             color=alt.Color("colour:N", scale=None, legend=None),
             tooltip=[
                 alt.Tooltip("name:N", title="Holder"),
                 alt.Tooltip("usd_per_mtok:Q", title="USD/Mtok", format=f"+.{places}f"),
             ],
         ),
-        theme.value_text(base).encode(x="end:Q", y=theme.row_axis(order), text="label:N"),
-        theme.row_names(base, order),
+        bands.value(base).encode(x="end:Q", y=bands.axis(), text="label:N"),
+        bands.names(base),
     )
     described = "; ".join(f"{one['name']} {one['label']}" for one in main)
     return Chart(
         key="chart-waterfall",
         title=_title(steps, titles, places),
         alt=f"Waterfall from the alternative to the own chip: {described}.",
-        spec=theme.finish(chart, _WATERFALL_ROW_PX * len(order), described, main=main),
+        spec=theme.finish(chart, bands.height_px, described, main=main),
         legend=(
             Legend(label="holder receives less", colour=theme.GOOD),
             Legend(label="holder receives more", colour=theme.BAD),
         ),
-        height=_WATERFALL_ROW_PX * len(order),
+        height=bands.height_px,
     )
 
 
@@ -157,7 +158,7 @@ def _steps(
         out.append(
             {
                 "row": f"{index}-{key}",
-                "name": wrapped(titles.get(key, key), lines=1) if total else holder_label(key),
+                "name": theme.name(titles.get(key, key)) if total else holder_label(key),
                 "from": start,
                 "to": end,
                 "end": max(start, end),
@@ -179,7 +180,7 @@ def _title(steps: list[tuple[str, float]], titles: dict[str, str], places: int) 
     )
     if loser[1] < 0 < gainer[1]:
         text += (
-            f": {holder_label(loser[0])} lose {f.usd_fixed(-loser[1], 1.0, places)},"
-            f" {holder_label(gainer[0])} gains {f.usd_fixed(gainer[1], 1.0, places)}"
+            f": {f.usd_fixed(-loser[1], 1.0, places)} less to {inside(holder_label(loser[0]))},"
+            f" {f.usd_fixed(gainer[1], 1.0, places)} more to {inside(holder_label(gainer[0]))}"
         )
     return text

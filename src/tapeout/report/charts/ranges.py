@@ -11,7 +11,6 @@ from tapeout.constants import GIGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
-from tapeout.report.labels import wrapped
 from tapeout.report.reading import OWN, mapping, own_title, records
 from tapeout.report.tables.options import lcot_rows
 
@@ -29,12 +28,12 @@ def _low_high(
     rows: theme.Rows, axis_title: str, description: str, scale: Any, axis_format: str = ""
 ) -> dict[str, Any]:
     """Bars from `p05` to `p95`, thicker from `p25` to `p75`, a tick at `at`, its text beside."""
-    order = [str(row["row"]) for row in rows]
+    bands = theme.bands(rows)
     base = alt.Chart(theme.data())
     colour = alt.Color("colour:N", scale=None, legend=None)
     axis = theme.axis(axis_title, **({"format": axis_format} if axis_format else {}))
     x = alt.X("p05:Q", scale=scale, axis=axis)
-    y = theme.row_axis(order)
+    y = bands.axis()
     tooltip = [
         alt.Tooltip("name:N", title="Row"),
         alt.Tooltip("p05:Q", title="5 %", format=".3~g"),
@@ -43,13 +42,15 @@ def _low_high(
         alt.Tooltip("p95:Q", title="95 %", format=".3~g"),
     ]
     chart = alt.layer(
-        theme.bar(base, opacity=0.32).encode(x=x, x2="p95:Q", y=y, color=colour, tooltip=tooltip),
-        theme.bar(base, opacity=0.75).encode(x="p25:Q", x2="p75:Q", y=y, color=colour, tooltip=tooltip),
-        theme.tick(base).encode(x="at:Q", y=y, tooltip=tooltip),
-        theme.value_text(base).encode(x="p95:Q", y=y, text="label:N"),
-        theme.row_names(base, order),
+        bands.bar(base, opacity=0.32).encode(x=x, x2="p95:Q", y=y, color=colour, tooltip=tooltip),
+        bands.bar(base, opacity=0.75).encode(
+            x="p25:Q", x2="p75:Q", y=y, color=colour, tooltip=tooltip
+        ),
+        bands.tick(base).encode(x="at:Q", y=y, tooltip=tooltip),
+        bands.value(base).encode(x="p95:Q", y=y, text="label:N"),
+        bands.names(base),
     )
-    return theme.finish(chart, theme.ROW_PX * len(rows), description, main=rows)
+    return theme.finish(chart, bands.height_px, description, main=rows)
 
 
 def _top(rows: theme.Rows) -> float:
@@ -65,7 +66,7 @@ def lcot(results: Results) -> Chart | None:
     rows = [
         {
             "row": one["option"],
-            "name": wrapped(one["title"], lines=1),
+            "name": theme.name(one["title"]),
             "at": one["p50"],
             "label": f.usd(one["p50"]),
             "colour": _option_colour(one, other),
@@ -75,7 +76,8 @@ def lcot(results: Results) -> Chart | None:
     ]
     scale = alt.Scale(domainMin=0, domainMax=_top(rows), nice=False)
     alt_text = "; ".join(
-        f"{one['title']} {f.usd(one['p50'])} ({f.usd_span(one['p05'], one['p95'])})" for one in found
+        f"{one['title']} {f.usd(one['p50'])} ({f.usd_span(one['p05'], one['p95'])})"
+        for one in found
     )
     return Chart(
         key="chart-lcot",
@@ -83,7 +85,7 @@ def lcot(results: Results) -> Chart | None:
         alt=f"Levelised cost per million output tokens, median and 5 to 95 % range: {alt_text}.",
         spec=_low_high(rows, "USD per million output tokens", alt_text, scale, "$.3~f"),
         legend=(*_RANGE_LEGEND, Legend(label="median", colour="tick", line=True)),
-        height=theme.ROW_PX * len(rows),
+        height=theme.bands(rows).height_px,
     )
 
 
@@ -112,7 +114,7 @@ def _strategy_rows(results: Results, ranking: list[dict[str, Any]], p: str) -> t
     return [
         {
             "row": one["strategy"],
-            "name": wrapped(one["title"], width=40, lines=1),
+            "name": theme.name(one["title"]),
             "at": one["mean_usd"] / GIGA,
             "label": f.usd(one["mean_usd"]),
             "colour": colours.get(one["strategy"], theme.BASE),
@@ -145,7 +147,7 @@ def strategy_cost(results: Results) -> Chart | None:
             alt.Scale(domainMin=0, domainMax=_top(rows) * 1.05, nice=False),
         ),
         legend=(*_RANGE_LEGEND, Legend(label="mean", colour="tick", line=True)),
-        height=theme.ROW_PX * len(rows),
+        height=theme.bands(rows).height_px,
     )
 
 
@@ -168,7 +170,7 @@ def strategy_contribution(results: Results) -> Chart | None:
         alt=f"Present contribution of each strategy, mean and 5 to 95 % range: {alt_text}.",
         spec=_low_high(rows, "Present contribution, USD bn", alt_text, scale),
         legend=(*_RANGE_LEGEND, Legend(label="mean", colour="tick", line=True)),
-        height=theme.ROW_PX * len(rows),
+        height=theme.bands(rows).height_px,
     )
 
 
@@ -181,22 +183,24 @@ def beliefs(results: Results) -> Chart | None:
     rows = [
         {
             "row": one["key"],
-            "name": wrapped(one["title"], lines=1),
+            "name": theme.name(
+                f"{one['title']}: {f.times(one['g']['p50'])}, P {f.probability(one['p_pays'])}"
+            ),
             "at": one["g"]["p50"],
-            "label": f"{f.times(one['g']['p50'])}, P = {f.probability(one['p_pays'])}",
+            "label": "",
             "colour": theme.OWN if one["kind"] == "simulated" else theme.BASE,
         }
         | {key: one["g"][key] for key in ("p05", "p25", "p50", "p75", "p95", "mean")}
         for one in found
     ]
     high = max([float(row["p95"]) for row in rows] + ([star] if star is not None else []))
-    scale = alt.Scale(domainMin=0, domainMax=high * 1.5, nice=False)
+    scale = alt.Scale(domainMin=0, domainMax=high * 1.06, nice=False)
     alt_text = "; ".join(f"{one['title']} {f.times(one['g']['p50'])}" for one in found)
     spec = _low_high(rows, "Delivered advantage g_ship, x", alt_text, scale)
     title = "No threshold exists: no delivered advantage pays"
     if star is not None:
         rule = theme.vertical_rule("needed", color=theme.GOOD, strokeWidth=2)
-        spec["layer"].append(rule.to_dict(validate=False))
+        spec["layer"].insert(0, rule.to_dict(validate=False))
         spec["datasets"]["needed"] = [{"x": star}]
         reach = [one for one in found if one["g"]["p50"] >= star]
         title = (
@@ -211,7 +215,9 @@ def beliefs(results: Results) -> Chart | None:
         legend=(
             *_RANGE_LEGEND,
             Legend(label="median", colour="tick", line=True),
-            Legend(label="advantage that pays at list price, g*_ship", colour=theme.GOOD, line=True),
+            Legend(
+                label="advantage that pays at list price, g*_ship", colour=theme.GOOD, line=True
+            ),
         ),
-        height=theme.ROW_PX * len(rows),
+        height=theme.bands(rows).height_px,
     )

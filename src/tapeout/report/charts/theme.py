@@ -11,11 +11,13 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
 from tapeout.economics.types import Holder
+from tapeout.report.labels import wrapped
 
 OWN = "#c8501e"
 OTHER = "#3d6d9e"
@@ -38,12 +40,88 @@ HOLDER_COLOURS: Mapping[str, str] = {
     Holder.CUSTOMER: "#a3543f",
 }
 
-ROW_PX = 46
-_NAME_RISE_PX = 13
-_BAR_DROP_PX = 8
+_ROW_PX = 46
+_LINE_PX = 15
+_NAME_RISE_PX = 13.0
+_BAR_DROP_PX = 8.0
+_NAME_CHARACTERS = 44  # what 354 px, a telephone's width less margins, hold in a wide font
 _SIX = 6
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Rows of a chart with names above their bars, high enough for names of `lines` lines."""
+
+    order: tuple[str, ...]
+    lines: int
+
+    @property
+    def row_px(self) -> int:
+        """Height of one row."""
+        return _ROW_PX + _LINE_PX * (self.lines - 1)
+
+    @property
+    def height_px(self) -> int:
+        """Height of all rows."""
+        return self.row_px * len(self.order)
+
+    @property
+    def rise_px(self) -> float:
+        """First line of a name above the middle of its row."""
+        return _NAME_RISE_PX + _LINE_PX / 2 * (self.lines - 1)
+
+    @property
+    def drop_px(self) -> float:
+        """Bar below the middle of its row."""
+        return _BAR_DROP_PX + _LINE_PX / 2 * (self.lines - 1)
+
+    def axis(self) -> Any:
+        """One band per row, no axis: the name stands above the bar, so that no label is cut."""
+        scale = alt.Scale(paddingInner=0, paddingOuter=0)
+        return alt.Y("row:N", sort=list(self.order), axis=None, scale=scale)
+
+    def names(self, base: Any) -> Any:
+        """Names above the bars, from the field `name`."""
+        return base.mark_text(
+            align="left",
+            baseline="middle",
+            yOffset=-self.rise_px,
+            lineBreak="\n",
+            lineHeight=_LINE_PX,
+            fontSize=12,
+        ).encode(x=alt.value(2), y=self.axis(), text="name:N")
+
+    def bar(self, base: Any, size: int = 11, **options: Any) -> Any:
+        """Bars that leave room for the name above them."""
+        return base.mark_bar(size=size, yOffset=self.drop_px, **options)
+
+    def tick(self, base: Any, size: int = 19) -> Any:
+        """A mark across a bar."""
+        return base.mark_tick(orient="vertical", size=size, thickness=3, yOffset=self.drop_px)
+
+    def value(self, base: Any) -> Any:
+        """A number at the end of a bar."""
+        return base.mark_text(
+            fontSize=12,
+            fontWeight=600,
+            align="left",
+            dx=6,
+            yOffset=self.drop_px,
+            baseline="middle",
+        )
+
+
+def bands(rows: Rows) -> Bands:
+    """Layout of rows with `row` and `name`."""
+    lines = max((str(row["name"]).count("\n") + 1 for row in rows), default=1)
+    return Bands(tuple(str(row["row"]) for row in rows), lines)
+
+
+def name(text: str) -> str:
+    """A row's name in at most two lines that fit a telephone."""
+    return wrapped(text, width=_NAME_CHARACTERS)
 
 
 def rounded(rows: Rows) -> list[dict[str, Any]]:
@@ -82,36 +160,6 @@ def finish(chart: Any, height: int, description: str, **datasets: Rows) -> dict[
 def data(name: str = "main") -> Any:
     """Data that `finish` puts in by name."""
     return alt.NamedData(name)
-
-
-def row_axis(order: Sequence[str]) -> Any:
-    """One band per row, no axis: the name stands above the bar, so that no label is cut."""
-    return alt.Y("row:N", sort=list(order), axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
-
-
-def row_names(base: Any, order: Sequence[str]) -> Any:
-    """Names above the bars, from the field `name`."""
-    return base.mark_text(
-        align="left", baseline="middle", yOffset=-_NAME_RISE_PX, lineBreak="\n", fontSize=12
-    ).encode(x=alt.value(2), y=row_axis(order), text="name:N")
-
-
-def bar(base: Any, size: int = 11, **options: Any) -> Any:
-    """Bars that leave room for the name above them."""
-    return base.mark_bar(size=size, yOffset=_BAR_DROP_PX, **options)
-
-
-def tick(base: Any, size: int = 19, **options: Any) -> Any:
-    """A mark across a bar."""
-    return base.mark_tick(
-        orient="vertical", size=size, thickness=3, yOffset=_BAR_DROP_PX, **options
-    )
-
-
-def value_text(base: Any, **options: Any) -> Any:
-    """A number at the end of a bar."""
-    made = {"align": "left", "dx": 6, "yOffset": _BAR_DROP_PX, "baseline": "middle"} | options
-    return base.mark_text(fontSize=12, fontWeight=600, **made)
 
 
 def axis(title: str, **options: Any) -> Any:

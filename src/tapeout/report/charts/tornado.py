@@ -10,15 +10,13 @@ from tapeout.constants import GIGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
-from tapeout.report.labels import input_label, wrapped
+from tapeout.report.labels import input_label
 from tapeout.report.reading import option_titles, tornado
 
 if TYPE_CHECKING:
     from tapeout.study import Results
 
 MOST = 15
-_ROW_PX = 44
-_NAME_WIDTH = 50
 
 
 def tornado_chart(results: Results) -> Chart | None:
@@ -30,7 +28,7 @@ def tornado_chart(results: Results) -> Chart | None:
     main = [
         {
             "row": one["path"],
-            "name": wrapped(input_label(one["path"], titles), width=_NAME_WIDTH, lines=1),
+            "name": theme.name(input_label(one["path"], titles)),
             "range": f.span(one["low"], one["high"], one["unit"]),
             "base": one["base_usd"] / GIGA,
             "low": one["at_low_usd"] / GIGA,
@@ -39,7 +37,7 @@ def tornado_chart(results: Results) -> Chart | None:
         }
         for one in found
     ]
-    order = [str(one["row"]) for one in main]
+    bands = theme.bands(main)
     base = alt.Chart(theme.data())
     tooltip = [
         alt.Tooltip("name:N", title="Input"),
@@ -49,14 +47,17 @@ def tornado_chart(results: Results) -> Chart | None:
         alt.Tooltip("status:N", title="Status"),
     ]
     axis = theme.axis("Saving of the headline over the baseline, USD bn")
-    y = theme.row_axis(order)
+    y = bands.axis()
     chart = alt.layer(
-        theme.bar(base, color=theme.BASE).encode(
-            x=alt.X("base:Q", axis=axis, scale=alt.Scale(zero=False)), x2="low:Q", y=y, tooltip=tooltip
+        bands.bar(base, color=theme.BASE).encode(
+            x=alt.X("base:Q", axis=axis, scale=alt.Scale(zero=False)),
+            x2="low:Q",
+            y=y,
+            tooltip=tooltip,
         ),
-        theme.bar(base, color=theme.OWN).encode(x="base:Q", x2="high:Q", y=y, tooltip=tooltip),
+        bands.bar(base, color=theme.OWN).encode(x="base:Q", x2="high:Q", y=y, tooltip=tooltip),
         theme.vertical_rule("marks", strokeDash=[], strokeWidth=1),
-        theme.row_names(base, order),
+        bands.names(base),
     )
     marks = [{"x": main[0]["base"]}]
     crosses = [one for one in found if one["at_low_usd"] * one["at_high_usd"] < 0]
@@ -73,11 +74,11 @@ def tornado_chart(results: Results) -> Chart | None:
         key="chart-tornado",
         title=f"{first} moves the answer most, by {f.usd(found[0]['swing_usd'])}{verdict}",
         alt=f"Saving of the headline with one input at either end of its range: {described}.",
-        spec=theme.finish(chart, _ROW_PX * len(order), described, main=main, marks=marks),
+        spec=theme.finish(chart, bands.height_px, described, main=main, marks=marks),
         legend=(
             Legend(label="input at its low end", colour=theme.BASE),
             Legend(label="input at its high end", colour=theme.OWN),
             Legend(label="central case", colour="contour", line=True),
         ),
-        height=_ROW_PX * len(order),
+        height=bands.height_px,
     )

@@ -104,10 +104,10 @@ def priors(results: Results) -> Table | None:
 
 def threshold_phrase(entry: dict[str, Any], unit: str) -> str:
     """For which values of one input building pays, in words."""
-    if entry["never_pays"] or entry.get("threshold") is None and not entry["pays_throughout"]:
-        return "never within the range searched"
+    if entry["never_pays"] or (entry.get("threshold") is None and not entry["pays_throughout"]):
+        return "never within range"
     if entry["pays_throughout"]:
-        return "throughout the range searched"
+        return "pays throughout range"
     return f"pays {entry['pays']} {f.quantity(entry['threshold'], unit)}"
 
 
@@ -147,10 +147,12 @@ _COMPARE_UNITS = (
     ("usd_per_chip_hour", "USD/chip-hour"),
     ("lcot_usd_per_mtok", "USD/Mtok"),
     ("chip_price_usd", "USD/chip"),
-    ("usd_per_gw", "USD bn/GW"),
     ("usd_bn_per_gw", "USD bn/GW"),
     ("tokens_per_day", "tokens/day"),
 )
+
+
+_OWN_WORDS = ("USD bn/GW", "tokens/day")
 
 
 def _compare_unit(name: str) -> str:
@@ -167,9 +169,15 @@ def _compared(value: float | None, unit: str) -> str:
     return f.quantity(value, unit)
 
 
+def _compared_span(low: float, high: float, unit: str) -> str:
+    if unit in _OWN_WORDS:
+        return f"{_compared(low, unit)} to {_compared(high, unit)}"
+    return f.span(low, high, unit)
+
+
 def _theirs(reference: dict[str, Any], unit: str) -> Cell:
     low, high = reference.get("theirs_low"), reference.get("theirs_high")
-    note = "" if low is None or high is None else f"{_compared(low, unit)} to {_compared(high, unit)}"
+    note = "" if low is None or high is None else _compared_span(low, high, unit)
     return cell(_compared(reference["theirs"], unit), note=note)
 
 
@@ -269,6 +277,6 @@ def steps(results: Results, key: str, caption: str) -> Table | None:
 
 
 def _stated(value: float | None, unit: str) -> str:
-    if unit in ("tokens/day", "USD bn/GW"):
+    if unit in _OWN_WORDS:
         return _compared(value, unit)
     return f.quantity(value, unit)

@@ -56,10 +56,7 @@ def capacity(results: Results) -> list[Table]:
                 key=f"capacity-{name}",
                 caption=f"Capacity for “{name}”, {kind}",
                 columns=_COLUMNS,
-                rows=tuple(
-                    _line(one)
-                    for one in sorted(of_this, key=_fastest_first)
-                ),
+                rows=tuple(_line(one) for one in sorted(of_this, key=_fastest_first)),
             )
         )
     return out

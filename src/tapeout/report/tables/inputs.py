@@ -128,8 +128,14 @@ def ledger(results: Results) -> Ledger:
 
 
 def _tally(found: list[dict[str, Any]]) -> str:
-    counted = Counter(STATUSES.get(one["status"], one["status"]) for one in found)
-    return ", ".join(f"{n} {status}" for status, n in counted.most_common())
+    counted = Counter(_class(one["status"]) for one in found)
+    return ", ".join(f"{counted[name]} {name}" for name in _COUNTED if counted[name])
+
+
+def _class(status: str) -> str:
+    if status in SOURCED_STATUSES:
+        return "sourced"
+    return "assumed" if status == "assumption" else status
 
 
 def sources(results: Results) -> Sources:

@@ -44,8 +44,9 @@ def lcot(results: Results) -> Table | None:
             for one in found
         ),
         notes=(
-            "Discounted cost over discounted output tokens of the named basket; a unit of each"
-            " option at its own date, without engineering cost.",
+            "Discounted cost over discounted output tokens of the scenario's basket, each option"
+            " taken at the own chip's first service if there is one, else at the start;"
+            " engineering and masks stay outside.",
         ),
     )
 
@@ -92,7 +93,10 @@ def stack(results: Results) -> Table | None:
     lines.append(
         row(
             "Total",
-            *(f.usd_fixed(round(sum(one.values()), places), 1.0, places) for one in printed.values()),
+            *(
+                f.usd_fixed(round(sum(one.values()), places), 1.0, places)
+                for one in printed.values()
+            ),
             style="total",
         )
     )
@@ -120,8 +124,10 @@ def printed_waterfall(results: Results) -> list[tuple[str, float]]:
         return []
     start, end = printed[other], printed[OWN]
     out = [(other, round(sum(start.values()), places))]
-    for holder in used_holders({OWN: end, other: start}):
-        out.append((holder, round(end.get(holder, 0.0) - start.get(holder, 0.0), places)))
+    out += [
+        (holder, round(end.get(holder, 0.0) - start.get(holder, 0.0), places))
+        for holder in used_holders({OWN: end, other: start})
+    ]
     return [*out, (OWN, round(sum(end.values()), places))]
 
 

@@ -93,7 +93,7 @@ def units(results: Results) -> Table | None:
         ),
         rows=tuple(
             row(
-                titles.get(one["strategy"], one["strategy"]),
+                titles.get(str(one["strategy"]), str(one["strategy"])),
                 one["title"],
                 f.number(one["chips"]),
                 f.number(one["chips_ordered"]),
@@ -103,7 +103,9 @@ def units(results: Results) -> Table | None:
             )
             for one in found
         ),
-        notes=("Orders over the horizon include refreshes; memory of rented chips is not counted.",),
+        notes=(
+            "Orders over the horizon include refreshes; memory of rented chips is not counted.",
+        ),
     )
 
 
@@ -163,7 +165,9 @@ def payback(results: Results) -> Table | None:
         row("Programme cost, undiscounted", f.usd(found.get("programme_usd"))),
         row(
             "Peak extra cash need over the baseline",
-            cell(f.usd(found.get("peak_cash_need_usd")), note=f.quarter(quarter) if quarter else ""),
+            cell(
+                f.usd(found.get("peak_cash_need_usd")), note=f.quarter(quarter) if quarter else ""
+            ),
         ),
     ]
     return Table(
@@ -178,7 +182,7 @@ def payback(results: Results) -> Table | None:
 def peak_quarter(results: Results) -> str:
     """First day of the quarter in which the headline needs most cash; empty if unknown."""
     index = mapping(results, "payback").get("peak_cash_need_quarter")
-    found: list[dict[str, Any]] = rows(
-        results, "cashflow", kind="line", quarter=index
-    ) if index is not None else []
+    found: list[dict[str, Any]] = (
+        rows(results, "cashflow", kind="line", quarter=index) if index is not None else []
+    )
     return str(found[0]["start"]) if found else ""
