@@ -214,8 +214,8 @@ def page(date: str) -> str:
         "throughput of this chip with any model went into it.",
         "",
         f"Load: {INPUT_TOKENS:,.0f} tokens in, {OUTPUT_TOKENS:,.0f} out, single turn, no prefix "
-        "cache, no speculative decoding; prefill and decode on the same chips, or on pools of their "
-        "own where that serves more (rates are then per chip of both). Weights in 4 bit "
+        "cache, no speculative decoding; prefill and decode on the same chips, or on pools of "
+        "their own where that serves more (rates are then per chip of both). Weights in 4 bit "
         "as the checkpoints are published or converted (experts; attention as published), fp8 "
         "cache. Every cell is the best of the placements tried (at most 64 chips a replica); "
         "limits hold for the median request. Ranges are 80 % bands: the error shared by all chips "

@@ -13,10 +13,11 @@ from tapeout.perf.memory import (
 )
 from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
 from tapeout.perf.placing import in_words, placements
-from tapeout.perf.types import Placement, StepCost, TimingModel
+from tapeout.perf.types import Degrees, Placement, StepCost, TimingModel
 
 __all__ = [
     "IDEAL",
+    "Degrees",
     "Fit",
     "MemoryMap",
     "PhysicalModel",

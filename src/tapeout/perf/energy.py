@@ -28,6 +28,7 @@ def energy_constants() -> dict[str, float]:
     return {row["key"]: float(row["value"]) for row in csv.DictReader(text.splitlines())}
 
 
+@cache
 def flop_j(dtype: str, process_nm: float) -> float:
     """Energy of one floating-point operation with its operands, dynamic part. [J].
 
@@ -88,7 +89,7 @@ def step_energy(
     sent_bytes, time_s : array, shape (step,)
     """
     per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in dtypes])
-    arithmetic = per_flop @ shard.mean_flop
+    arithmetic = energy_constants()["arithmetic.delivery"] * (per_flop @ shard.mean_flop)
     memory = memory_j_per_byte(chip.memory_kind) * shard.mean_bytes.sum(axis=0)
     fabric = energy_constants()["link.switch"] * sent_bytes
     static = static_w(chip) * time_s

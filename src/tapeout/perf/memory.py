@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,17 +13,17 @@ from tapeout.constants import GIGA
 from tapeout.errors import DoesNotFitError
 from tapeout.numerics import Floats
 from tapeout.perf.sharding import shard
-from tapeout.perf.types import Placement
+from tapeout.perf.types import Degrees, Placement
 from tapeout.workload import (
     ModelArchitecture,
     OperatorTable,
     StepMix,
     TensorFormats,
-    kv_bytes,
     operators,
     state_bytes_per_sequence,
     weight_bytes,
 )
+from tapeout.workload.parts import Mixer
 
 USABLE_FRACTION = 0.92  # default of vLLM 0.19 and later: gpu_memory_utilization
 BUFFER_BYTES = 3.0 * GIGA  # assumption: graphs and communicators take 1-6 GB (reference 1.7)
@@ -94,15 +95,19 @@ def full_step(
 
 def weights_per_chip_bytes(placement: Placement) -> float:
     """Weights the fullest chip holds: experts over all ranks, the rest over tensor ranks. [B]."""
-    table, held = full_step(placement.architecture, placement.formats)
-    tensor = placement.tensor_parallel
+    return _weights(placement.architecture, placement.formats, placement.degrees)
+
+
+@lru_cache(maxsize=1024)
+def _weights(architecture: ModelArchitecture, formats: TensorFormats, degrees: Degrees) -> float:
+    table, held = full_step(architecture, formats)
     cut = np.array(table.shard)
-    total = weight_bytes(placement.architecture, placement.formats).total
+    total = weight_bytes(architecture, formats).total
     experts = float(held[cut == "expert"].sum())
     replicated = float(held[cut == "replicated"].sum())
     rest = total - experts - replicated
-    stage = experts / (tensor * placement.data_parallel) + replicated + rest / tensor
-    return stage / placement.pipeline_parallel
+    stage = experts / degrees.ranks + replicated + rest / degrees.tensor
+    return stage / degrees.pipeline
 
 
 def kv_per_chip_bytes(placement: Placement, context_tokens: Floats | float) -> Floats:
@@ -121,10 +126,24 @@ def _kept(placement: Placement, context: Floats) -> tuple[Floats, Floats]:
     """Cache and states of a sequence on one chip, shape of context."""
     architecture, formats = placement.architecture, placement.formats
     tensor, stages = placement.tensor_parallel, placement.pipeline_parallel
-    share = _kv_share(architecture, formats, tensor)
-    kept = kv_bytes(architecture, context, formats.kv) * share / stages
-    states = np.full_like(kept, state_bytes_per_sequence(architecture) / tensor / stages)
+    kept = np.zeros_like(context)
+    for mixer, layers in _mixers(architecture):
+        kept = kept + layers * mixer.cache_bytes(context, formats.kv)
+    kept = kept * (_kv_share(architecture, formats, tensor) / stages)
+    states = np.full_like(kept, _state_bytes(architecture) / tensor / stages)
     return kept, states
+
+
+@lru_cache(maxsize=256)
+def _mixers(architecture: ModelArchitecture) -> tuple[tuple[Mixer, int], ...]:
+    """Distinct mixers with their number of layers; summed, they are `workload.kv_bytes`."""
+    found = Counter(layer.mixer for layer in architecture.layers if layer.mixer is not None)
+    return tuple(found.items())
+
+
+@lru_cache(maxsize=256)
+def _state_bytes(architecture: ModelArchitecture) -> float:
+    return state_bytes_per_sequence(architecture)
 
 
 @lru_cache(maxsize=1024)
@@ -141,13 +160,18 @@ def _kv_share(architecture: ModelArchitecture, formats: TensorFormats, tensor: i
 
 def activation_peak_bytes(placement: Placement) -> float:
     """Largest operator of a step that fills the token budget, inputs and outputs twice. [B]."""
-    table, held = full_step(placement.architecture, placement.formats)
-    data = float(placement.data_parallel)
-    tokens = np.array([float(TOKEN_BUDGET + 1)])
-    cut = shard(table, placement, tokens, held)
+    return _activations(placement.architecture, placement.formats, placement.degrees)
+
+
+@lru_cache(maxsize=1024)
+def _activations(
+    architecture: ModelArchitecture, formats: TensorFormats, degrees: Degrees
+) -> float:
+    table, held = full_step(architecture, formats)
+    cut = shard(table, degrees, np.array([float(TOKEN_BUDGET + 1)]), held)
     each = cut.activation_bytes / np.maximum(table.count, 1.0)
     # The budget is per attention group, the table is of the replica.
-    return 2.0 * float(each.max()) * data
+    return 2.0 * float(each.max()) * float(degrees.data)
 
 
 def memory_map(

@@ -50,7 +50,7 @@ def prepare(placement: Placement, mix: StepMix) -> Prepared:
     part = microbatch(mix, placement.pipeline_parallel)
     table = operators(placement.architecture, part, placement.formats)
     _, held = full_step(placement.architecture, placement.formats)
-    cut = shard(table, placement, part.tokens, held)
+    cut = shard(table, placement.degrees, part.tokens, held)
     return Prepared(table=table, shard=cut, work=_work(placement.system.chip, table, cut, mix))
 
 

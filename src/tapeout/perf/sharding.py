@@ -8,14 +8,14 @@ ranks cut each expert. A pipeline stage works on 1/pp of the step at a time; see
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import Collective
 from tapeout.numerics import Floats
-from tapeout.perf.types import Placement
+from tapeout.perf.types import Degrees
 from tapeout.workload.types import OperatorTable, StepMix
 
 COMBINE = "down"  # suffix of the operator whose result leaves the experts
@@ -73,7 +73,7 @@ class Shard:
         return total
 
 
-def check_degrees(placement: Placement) -> None:
+def check_degrees(degrees: Degrees) -> None:
     """Refuse degrees that do not divide one another.
 
     Raises
@@ -81,20 +81,15 @@ def check_degrees(placement: Placement) -> None:
     InfeasibleError
         A degree is below one, or expert parallelism does not divide the ranks.
     """
-    degrees = {
-        "tensor_parallel": placement.tensor_parallel,
-        "pipeline_parallel": placement.pipeline_parallel,
-        "expert_parallel": placement.expert_parallel,
-        "data_parallel": placement.data_parallel,
-    }
-    for name, degree in degrees.items():
-        if degree < 1:
-            raise InfeasibleError(f"{name} = {degree}: a degree is at least 1")
-    ranks = placement.tensor_parallel * placement.data_parallel
-    if ranks % placement.expert_parallel:
+    for one in fields(degrees):
+        if getattr(degrees, one.name) < 1:
+            raise InfeasibleError(
+                f"{one.name} parallelism {getattr(degrees, one.name)}: a degree is at least 1"
+            )
+    if degrees.ranks % degrees.expert:
         raise InfeasibleError(
-            f"expert_parallel = {placement.expert_parallel} does not divide the "
-            f"{ranks} ranks of tensor x data parallelism"
+            f"expert parallelism {degrees.expert} does not divide the {degrees.ranks} ranks of "
+            "tensor x data parallelism"
         )
 
 
@@ -131,14 +126,14 @@ def imbalance(rows: Floats, ranks: int) -> Floats:
     return most
 
 
-def shard(table: OperatorTable, placement: Placement, tokens: Floats, held_bytes: Floats) -> Shard:
+def shard(table: OperatorTable, degrees: Degrees, tokens: Floats, held_bytes: Floats) -> Shard:
     """Cut a table of a whole replica.
 
     Parameters
     ----------
     table : OperatorTable
         Of one microbatch, over all data-parallel groups.
-    placement : Placement
+    degrees : Degrees
     tokens : array, shape (step,)
         Token rows of the microbatch.
     held_bytes : array, shape (op,)
@@ -149,13 +144,13 @@ def shard(table: OperatorTable, placement: Placement, tokens: Floats, held_bytes
     InfeasibleError
         Degrees that do not fit one another.
     """
-    check_degrees(placement)
-    tensor, data = placement.tensor_parallel, placement.data_parallel
-    ranks = tensor * data
+    check_degrees(degrees)
+    tensor, data = degrees.tensor, degrees.data
+    ranks = degrees.ranks
     cut = np.array(table.shard)[:, None]
     expert = cut == "expert"
     split = np.where((cut == "column") | (cut == "row") | (cut == "head"), float(tensor), 1.0)
-    uneven = np.where(expert, imbalance(table.m, placement.expert_parallel), 1.0)
+    uneven = np.where(expert, imbalance(table.m, degrees.expert), 1.0)
     # A rank reads no more experts than it holds.
     most = held_bytes[:, None] / np.maximum(table.weight_bytes, np.finfo(float).tiny)
     fullest = np.where(expert, np.minimum(uneven, np.maximum(most, 1.0)), 1.0)
@@ -165,18 +160,18 @@ def shard(table: OperatorTable, placement: Placement, tokens: Floats, held_bytes
     return Shard(
         flop=table.flop * share,
         weight_bytes=table.weight_bytes * np.where(expert, fullest / ranks, 1.0 / split),
-        activation_bytes=table.activation_bytes * _activation_share(table, placement, share),
+        activation_bytes=table.activation_bytes * _activation_share(table, degrees, share),
         kv_bytes=table.kv_bytes / (keys * data),
         launches=np.where(busy, table.count, 0.0),
         uneven_rows=uneven,
         uneven_weights=fullest,
-        messages=_messages(table, placement, tokens),
+        messages=_messages(table, degrees, tokens),
     )
 
 
-def _activation_share(table: OperatorTable, placement: Placement, share: Floats) -> Floats:
+def _activation_share(table: OperatorTable, degrees: Degrees, share: Floats) -> Floats:
     """Share of activations a rank moves: a cut GEMM still reads or writes one side whole."""
-    tensor, data = float(placement.tensor_parallel), float(placement.data_parallel)
+    tensor, data = float(degrees.tensor), float(degrees.data)
     cut = np.array(table.shard)[:, None]
     gemm = np.array([kind == "gemm" for kind in table.kind])[:, None]
     read = table.k / np.maximum(table.n + table.k, 1.0)
@@ -185,29 +180,28 @@ def _activation_share(table: OperatorTable, placement: Placement, share: Floats)
     return np.where(gemm & (cut == "column"), column, np.where(gemm & (cut == "row"), row, share))
 
 
-def _messages(table: OperatorTable, placement: Placement, tokens: Floats) -> tuple[Message, ...]:
+def _messages(table: OperatorTable, degrees: Degrees, tokens: Floats) -> tuple[Message, ...]:
     """Collectives that follow the operators, one entry an operator that needs one."""
     found: list[Message] = []
-    for place, cut in enumerate(table.shard):
-        if not np.any(table.message_bytes[place] > 0.0):
-            continue
+    for place in np.flatnonzero(table.message_bytes.any(axis=1)).tolist():
+        cut = table.shard[place]
         if cut == "row":
             found.append(
                 Message(
                     operation=Collective.ALL_REDUCE,
-                    ranks=placement.tensor_parallel,
-                    message_bytes=_per_call(table, place) / placement.data_parallel,
+                    ranks=degrees.tensor,
+                    message_bytes=_per_call(table, place) / degrees.data,
                     calls=_calls(table, place),
                 )
             )
         elif cut == "expert":
-            found.extend(_expert_messages(table, placement, tokens, place))
-    found.extend(_stage_messages(table, placement, tokens))
+            found.extend(_expert_messages(table, degrees, tokens, place))
+    found.extend(_stage_messages(table, degrees, tokens))
     return tuple(message for message in found if message.ranks > 1)
 
 
 def _expert_messages(
-    table: OperatorTable, placement: Placement, tokens: Floats, place: int
+    table: OperatorTable, degrees: Degrees, tokens: Floats, place: int
 ) -> tuple[Message, ...]:
     """Exchange around the experts.
 
@@ -215,14 +209,14 @@ def _expert_messages(
     Several: tokens travel to the ranks of their experts and back, once for each distinct rank, or
     with experts cut by tensor to all ranks and back.
     """
-    ranks = placement.tensor_parallel * placement.data_parallel
+    ranks = degrees.ranks
     used = table.m[place] / np.maximum(tokens, 1.0)  # experts of one token
     one_copy = _per_call(table, place) / np.maximum(used, 1.0)
-    if placement.data_parallel == 1:
+    if degrees.data == 1:
         if not _combines(table.name[place]):
             return ()
         operation, size = Collective.ALL_REDUCE, one_copy
-    elif placement.expert_parallel == 1:
+    elif degrees.expert == 1:
         combine = _combines(table.name[place])
         operation = Collective.REDUCE_SCATTER if combine else Collective.ALL_GATHER
         size = one_copy
@@ -234,20 +228,18 @@ def _expert_messages(
     )
 
 
-def _stage_messages(
-    table: OperatorTable, placement: Placement, tokens: Floats
-) -> tuple[Message, ...]:
+def _stage_messages(table: OperatorTable, degrees: Degrees, tokens: Floats) -> tuple[Message, ...]:
     """Hidden states sent from each pipeline stage to the next, and back to the first."""
-    if placement.pipeline_parallel == 1:
+    if degrees.pipeline == 1:
         return ()
     widths = [float(np.max(table.n[i])) for i, cut in enumerate(table.shard) if cut == "row"]
-    size = tokens / placement.data_parallel * max(widths, default=0.0) * HIDDEN_BYTES
+    size = tokens / degrees.data * max(widths, default=0.0) * HIDDEN_BYTES
     return (
         Message(
             operation=Collective.SEND,
-            ranks=placement.chips,
+            ranks=degrees.ranks * degrees.pipeline,
             message_bytes=size,
-            calls=np.full_like(size, float(placement.pipeline_parallel)),
+            calls=np.full_like(size, float(degrees.pipeline)),
         ),
     )
 

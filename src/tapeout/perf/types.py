@@ -13,6 +13,21 @@ from tapeout.workload.types import StepMix, TensorFormats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Degrees:
+    """Degrees of parallelism of one replica; see `Placement`."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+    data: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Chips of one pipeline stage."""
+        return self.tensor * self.data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """One replica: which model, on which chips, cut how, in which formats, by which software."""
 
@@ -24,6 +39,16 @@ class Placement:
     data_parallel: int = 1  # attention replicas sharing one set of experts
     formats: TensorFormats
     stack: str = "generic"
+
+    @property
+    def degrees(self) -> Degrees:
+        """The four degrees together."""
+        return Degrees(
+            tensor=self.tensor_parallel,
+            pipeline=self.pipeline_parallel,
+            expert=self.expert_parallel,
+            data=self.data_parallel,
+        )
 
     @property
     def chips(self) -> int:

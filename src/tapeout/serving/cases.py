@@ -14,7 +14,7 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import System
 from tapeout.numerics import Floats
-from tapeout.perf import Placement, TimingModel, max_sequences
+from tapeout.perf import Degrees, Placement, TimingModel, max_sequences
 from tapeout.serving.steady import Lengths, SteadyState, steady_state
 from tapeout.workload import ModelArchitecture, TensorFormats
 
@@ -51,16 +51,6 @@ class Case:
         lengths = f"{self.input_tokens:.0f}/{self.output_tokens:.0f}"
         parts = (self.chip, self.engine, self.model, self.precision, self.parallelism, lengths)
         return "|".join(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Degrees:
-    """Degrees of parallelism of one replica."""
-
-    tensor: int = 1
-    pipeline: int = 1
-    expert: int = 1
-    data: int = 1
 
 
 def parse_parallelism(text: str) -> Degrees:

@@ -31,7 +31,7 @@ from tapeout.workload import ModelArchitecture, Traffic
 
 GRID = 20  # batches tried first, geometric
 REFINED = 10  # batches tried between the last that meets the objective and the first that does not
-SEQUENCES_PER_GROUP = 1024  # default max_num_seqs of vLLM on chips of 70 GiB and more
+SEQUENCES_PER_GROUP = 4096  # an operator raises max_num_seqs (default 1,024) until memory is full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def _point(
     trial = _Trial(placement, lengths, slo, options, grid)
     if trial.best is not None and trial.best + 1 < grid.size:
         between = np.linspace(grid[trial.best], grid[trial.best + 1], REFINED)
-        trial = _Trial(placement, lengths, slo, options, np.unique(np.floor(between)))
+        trial = _Trial(placement, lengths, slo, options, _distinct(np.floor(between)))
     return trial.point()
 
 
@@ -237,7 +237,7 @@ def _decode(
     if rough is None or rough.at + 1 >= grid.size:
         return rough
     between = np.linspace(grid[rough.at], grid[rough.at + 1], REFINED)
-    return decode_pool(options.model, placement, lengths, slo, np.unique(np.floor(between)))
+    return decode_pool(options.model, placement, lengths, slo, _distinct(np.floor(between)))
 
 
 def _grid(placement: Placement, lengths: Lengths, options: CapacityOptions) -> Floats:
@@ -246,7 +246,13 @@ def _grid(placement: Placement, lengths: Lengths, options: CapacityOptions) -> F
         max_sequences(placement, lengths.context),
         options.sequences_per_group * placement.data_parallel,
     )
-    return np.unique(np.rint(np.geomspace(1.0, max(most, 1), GRID)))
+    return _distinct(np.rint(np.geomspace(1.0, max(most, 1), GRID)))
+
+
+def _distinct(batch: Floats) -> Floats:
+    """Drop repetitions from an ascending array."""
+    distinct: Floats = batch[np.concatenate([[True], batch[1:] > batch[:-1]])]
+    return distinct
 
 
 def _joined(prefill: Pool, decode: Pool, lengths: Lengths) -> CapacityPoint:
