@@ -72,7 +72,7 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
             f"{record.name} has neither mem_bandwidth nor a peak rate for any number format; "
             "add one of mem_bandwidth, peak_bf16, peak_fp8, peak_fp4 in an overlay"
         )
-    memory_bytes = sram_bytes if memory_kind == "SRAM" else build.read("mem_capacity")
+    memory_bytes = sram_bytes if memory_kind == "SRAM" else _capacity(build)
     peaks, bandwidth, memory_bytes = _complete(build, peaks, bandwidth, memory_bytes)
     links = _links(build, bandwidth)
     tdp = build.read("tdp")
@@ -93,6 +93,11 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
         process_nm=build.read("process_node") or 0.0,
         memory_kind=memory_kind,
     )
+
+
+def _capacity(build: _Builder) -> float | None:
+    """Capacity that software sees where stated (it is what an engine divides), else nominal."""
+    return build.read("mem_capacity", "reported") or build.read("mem_capacity")
 
 
 def _rated_w(build: _Builder, memory_kind: str, bandwidth: float) -> float:
