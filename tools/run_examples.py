@@ -8,6 +8,7 @@ whose change has to be explained in the changelog.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 SEED = 20261124
 DRAWS_LOG2 = 12
 PATCH_DRAWS_LOG2 = 10
+MOST_PLAIN = 1e8  # beyond it, powers of ten
 SENTENCES = ("headline", "answer", "today", "objectives", "hinge")
 # patches that are also run together
 TOGETHER = {
@@ -65,10 +67,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def three(value: float | None) -> str:
     """Three significant digits, plain where that is readable."""
-    if value is None or value != value or abs(value) == float("inf"):  # noqa: PLR0124  # nan
+    if value is None or not math.isfinite(value):
         return "none"
     text = f"{value:.3g}"
-    return f"{float(text):,.0f}" if "e+" in text else text
+    if "e+" not in text:
+        return text
+    return f"{float(text):,.0f}" if abs(value) < MOST_PLAIN else text.replace("e+", "e")
+
+
+def money(value: float) -> str:
+    """An amount with one decimal where whole millions would hide the difference."""
+    tens = 1e6 <= abs(value) < 1e8
+    return f"{'-' if value < 0 else ''}${abs(value) / 1e6:,.1f} M" if tens else usd(value)
 
 
 def span(row: Mapping[str, float], name: str = "{}") -> str:
@@ -81,8 +91,8 @@ def strategies_table(verdict: Mapping[str, Any]) -> str:
     rows = [
         [
             row["title"],
-            usd(row["mean_usd"]),
-            f"{usd(row['p05_usd'])} to {usd(row['p95_usd'])}",
+            money(row["mean_usd"]),
+            f"{money(row['p05_usd'])} to {money(row['p95_usd'])}",
             one_digit(row["p_cheapest"]),
             three(row["lcot_usd_per_mtok"]),
         ]
@@ -162,7 +172,7 @@ def futures_table(verdict: Mapping[str, Any]) -> str:
     for title, parts in futures.items():
         best = next(row for row in parts if row["best"])
         regret = {row["strategy"]: row["regret_usd"] for row in parts}
-        pair = [usd(regret[verdict[key]]) for key in ("headline_strategy", "baseline_strategy")]
+        pair = [money(regret[verdict[key]]) for key in ("headline_strategy", "baseline_strategy")]
         rows.append([title, titles[best["strategy"]], *pair])
     head = ("named future, all else central", "cheapest")
     columns = [f"regret: {verdict[key]}" for key in ("headline_title", "baseline_title")]
@@ -171,22 +181,27 @@ def futures_table(verdict: Mapping[str, Any]) -> str:
         worst[row["strategy"]] = max(worst.get(row["strategy"], 0.0), row["regret_usd"])
     least = min(worst, key=lambda key: worst[key])
     note = (
-        f"Least to regret over these futures: {titles[least]}, at worst {usd(worst[least])}"
+        f"Least to regret over these futures: {titles[least]}, at worst {money(worst[least])}"
         " more than the best."
     )
     return table((*head, *columns), rows) + f"\n\n{note}"
 
 
-def references_table(verdict: Mapping[str, Any]) -> str:
-    """Figures from outside beside ours, never used."""
+def references_table(verdict: Mapping[str, Any], *, relative: bool = False) -> str:
+    """Figures from outside beside ours, never used; `relative` also divides by the first row."""
     rows = []
+    first = verdict["references"][0]
     for row in verdict["references"]:
         low, high = row["theirs_low"], row["theirs_high"]
         around = "" if low is None or low == high else f" ({three(low)} to {three(high)})"
-        rows.append(
-            [row["title"], three(row["theirs"]) + around, three(row["ours"]), three(row["ratio"])]
-        )
-    return table(("published", "theirs", "ours", "ours / theirs"), rows)
+        cells = [row["title"], three(row["theirs"]) + around, three(row["ours"])]
+        if relative:
+            cells += [three(row[who] / first[who]) for who in ("theirs", "ours")]
+        else:
+            cells.append(three(row["ratio"]))
+        rows.append(cells)
+    last = ("theirs / first row", "ours / first row") if relative else ("ours / theirs",)
+    return table(("published", "theirs", "ours", *last), rows)
 
 
 def patches_table(rows: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> str:
@@ -198,9 +213,9 @@ def patches_table(rows: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> 
         cells.append(
             [
                 " + ".join(f"`{patch}`" for patch in patches),
-                f"{first['title']}, {usd(first['mean_usd'])}",
+                f"{first['title']}, {money(first['mean_usd'])}",
                 one_digit(first["p_cheapest"]),
-                f"{second['title']}, {usd(second['mean_usd'])}",
+                f"{second['title']}, {money(second['mean_usd'])}",
                 *([three(needed)] if verdict["builds"] else []),
             ]
         )
@@ -251,7 +266,7 @@ def answer(
     outside = {names: one.verdict for names, one in patched}.get((references_under,), verdict)
     if outside["references"]:
         under = f", under `{references_under}`" if outside is not verdict else ""
-        parts += [f"Figures from outside{under}:", references_table(outside)]
+        parts += [f"Figures from outside{under}:", references_table(outside, relative=bool(under))]
     return "\n\n".join(parts)
 
 
@@ -263,6 +278,13 @@ def with_answer(readme: str, text: str) -> str:
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + block + after
+
+
+def first_readme(name: str) -> str:
+    """README of an example that has none yet: its question and how to run it."""
+    raw = tomllib.loads((EXAMPLES / name / "scenario.toml").read_text("utf-8"))
+    run_it = f"    tapeout decide examples/{name}"
+    return f"# {raw['title']}\n\n{raw.get('question', '')}\n\n## Run it\n\n{run_it}\n"
 
 
 def key_figures(
@@ -300,7 +322,7 @@ def main(names: Sequence[str]) -> int:
     for name in names or example_names():
         text, figures[name] = evaluate(name)
         readme = EXAMPLES / name / "README.md"
-        old = readme.read_text("utf-8") if readme.is_file() else f"# {name}\n"
+        old = readme.read_text("utf-8") if readme.is_file() else first_readme(name)
         readme.write_text(with_answer(old, text), encoding="utf-8")
         sys.stdout.write(f"{name}: {readme.relative_to(ROOT)}\n")
     VERDICTS.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
