@@ -51,9 +51,9 @@ def _delivered(results: Results) -> Card | None:
     if not have:
         return None
     return Card(
-        label=f"{own_title(results)} delivers, g_ship",
+        label="Delivered advantage, g_ship",
         value=f.times(have["p50"]),
-        detail=f"{f.times(have['p05'])} to {f.times(have['p95'])}, simulated",
+        detail=f"{own_title(results)}, {f.times(have['p05'])} to {f.times(have['p95'])}",
         rows=(
             ("$/MW, alternative over own", f.times(have["usd_per_mw_ratio"])),
             ("times tokens/MW, own over alternative", f.times(have["tokens_per_mw_ratio"])),
@@ -68,7 +68,7 @@ def _required(results: Results) -> Card | None:
     need, have = star["list"]["value"], mapping(results, "g_ship").get("list", {}).get("p50")
     tone: Tone = "good" if need is not None and have is not None and have >= need else "bad"
     return Card(
-        label="Must deliver, g*_ship",
+        label="Required advantage, g*_ship",
         value=f.times(need) if need is not None else "no value",
         detail="against the list price",
         rows=tuple(

@@ -123,7 +123,7 @@ _FIELDS: Mapping[str, str] = {
     "options.spin_months": "months per respin",
     "options.spins": "extra steppings",
     "options.storage_usd": "storage per chip",
-    "options.timing_ratio": "true over simulated throughput",
+    "options.timing_ratio": "throughput over simulated",
     "options.tokens_per_s_per_chip": "simulated output tokens per second and chip",
     "options.usd_per_mtok": "price of a million output tokens",
     "options.writeoff_fraction": "write-off of firm orders not needed",

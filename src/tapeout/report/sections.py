@@ -83,10 +83,13 @@ def _prices(results: Results) -> Section | None:
 
 def _conditions(results: Results) -> Section | None:
     found = records(results, "must_be_true")
-    reach = [one for one in found if not one["never_pays"]]
+    if not found:
+        return None
+    flips = [one for one in found if not one["never_pays"] and not one["pays_throughout"]]
+    pays = "pays" if found[0]["pays_at_centre"] else "does not pay"
     lead = (
-        f"{len(reach)} of the {len(found)} strongest inputs can, alone, carry the decision across"
-        " the boundary within the range searched."
+        f"In the central case building {pays}; {len(flips)} of the {len(found)} strongest inputs"
+        " can, alone, change that within the range searched."
     )
     return section("conditions", "What must be true", (boundary.must_be_true(results),), lead)
 
@@ -104,12 +107,14 @@ def _boundary(results: Results) -> Section | None:
     if not builds(results):
         return None
     others = [breakeven.break_even(results, name) for name in COUNTERFACTUALS if name != "list"]
+    nowhere = breakeven.nowhere(results)
     return section(
         "boundary",
         "The boundary, and where beliefs put the chip",
         (
             boundary.advantage(results),
             breakeven.break_even(results),
+            Prose(paragraphs=(nowhere,)) if nowhere else None,
             fold("The same map against negotiated prices and rented capacity", *others),
             ranges.beliefs(results),
             boundary.priors(results),

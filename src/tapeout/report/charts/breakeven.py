@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tapeout.study import Results
 
 _HEIGHT = 380
+_EMPTY = 0.05  # a map that pays nowhere is said in words
 _PALE, _DARK = "#eef3f8", "#1f4e79"
 _INK = "#1b1f24"
 _G_TICKS = [0.4, 0.6, 1, 1.5, 2, 3, 4]
@@ -81,7 +82,7 @@ def _points(results: Results) -> list[dict[str, Any]]:
 def break_even(results: Results, name: str = "list") -> Chart | None:
     """P(pays) over advantage and volume against one counterfactual, with contours and beliefs."""
     found = rows(results, "boundary", kind="map", counterfactual=name)
-    if not found:
+    if not found or max(one["p"] for one in found) < _EMPTY:
         return None
     cells = _cells(found)
     low_g, high_g = min(c["g"] for c in cells), max(c["g"] for c in cells)
@@ -121,11 +122,31 @@ def break_even(results: Results, name: str = "list") -> Chart | None:
             Legend(label="pays in 50, 80 and 95 % of futures", colour="contour", line=True),
             Legend(label="pays on average, g*_ship", colour=theme.GOOD, line=True),
             *(
-                Legend(label=f"{i} {one['title']}, {f.times(one['g']['p50'])}", colour=theme.OWN)
+                Legend(label=_belief(i, one, low_g, high_g), colour=theme.OWN)
                 for i, one in enumerate(records(results, "priors"), start=1)
             ),
         ),
         height=_HEIGHT,
+    )
+
+
+def _belief(number: int, prior: dict[str, Any], low: float, high: float) -> str:
+    """Legend of a belief; one outside the map is said to be."""
+    median = prior["g"]["p50"]
+    outside = "" if low <= median <= high else ", beyond the map"
+    return f"{number} {prior['title']}, {f.times(median)}{outside}"
+
+
+def nowhere(results: Results) -> str:
+    """In words, that the map against the list price pays nowhere; empty if it does somewhere."""
+    found = rows(results, "boundary", kind="map", counterfactual="list")
+    if not found or max(one["p"] for one in found) >= _EMPTY:
+        return ""
+    g, volume = max(one["g"] for one in found), max(one["volume"] for one in found)
+    return (
+        f"Up to {f.times(g)} the alternative's tokens per dollar and {f.times(volume)} the planned"
+        " volume, there is no point at which building pays in a noticeable share of futures, so"
+        " no map is drawn."
     )
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from tapeout.constants import GIGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -35,12 +34,15 @@ def cash_fan(results: Results) -> Chart | None:
     if not strategy:
         return None
     found = rows(results, "cashflow", kind="fan", strategy=strategy)
+    factor, suffix = f.money_scale(max(abs(one[level]) for one in found for level in _LEVELS))
     main = [
         {"start": one["start"], "quarter": f.quarter(one["start"])}
-        | {level: one[level] / GIGA for level in _LEVELS}
+        | {level: one[level] / factor for level in _LEVELS}
         for one in found
     ]
-    peak = _peak(results, main) if strategy == results.verdict.get("headline_strategy") else []
+    peak = (
+        _peak(results, main, factor) if strategy == results.verdict.get("headline_strategy") else []
+    )
     title = strategy_titles(results).get(strategy, strategy)
     last = found[-1]
     description = (
@@ -48,7 +50,7 @@ def cash_fan(results: Results) -> Chart | None:
         f" {f.usd(last['p50'])} at the median, {f.usd_span(last['p05'], last['p95'])} from 5 to"
         " 95 %."
     )
-    chart = alt.layer(*_layers(with_peak=bool(peak)))
+    chart = alt.layer(*_layers(f"USD{suffix}", with_peak=bool(peak)))
     word = "saves" if last["p50"] > 0 else "costs"
     return Chart(
         key="chart-cash",
@@ -73,7 +75,7 @@ def cash_fan(results: Results) -> Chart | None:
     )
 
 
-def _peak(results: Results, main: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _peak(results: Results, main: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
     start = peak_quarter(results)
     need = mapping(results, "payback").get("peak_cash_need_usd")
     if not start or not need:
@@ -82,7 +84,7 @@ def _peak(results: Results, main: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "start": start,
-            "usd": -need / GIGA,
+            "usd": -need / factor,
             "early_label": "" if late else f.usd(need),
             "late_label": f.usd(need) if late else "",
         }
@@ -94,18 +96,18 @@ def _peak_words(results: Results) -> str:
     return f"; in the central case it needs up to {f.usd(need)} more cash"
 
 
-def _layers(*, with_peak: bool) -> list[Any]:
+def _layers(unit: str, *, with_peak: bool) -> list[Any]:
     base = alt.Chart(theme.data()).encode(
         x=alt.X("start:T", axis=theme.axis("Quarter", format="%Y", tickCount="year"))
     )
     tooltip = [
         alt.Tooltip("quarter:N", title="Quarter"),
         *(
-            alt.Tooltip(f"{level}:Q", title=name, format=",.1f")
+            alt.Tooltip(f"{level}:Q", title=name, format=",.3~r")
             for level, name in zip(_LEVELS, ("5 %", "25 %", "Median", "75 %", "95 %"), strict=True)
         ),
     ]
-    y = alt.Y("p05:Q", axis=theme.axis("Cumulated saving over the baseline, USD bn"))
+    y = alt.Y("p05:Q", axis=theme.axis(f"Cumulated saving, {unit}"))
     layers = [
         base.mark_area(opacity=0.18, color=theme.OTHER).encode(y=y, y2="p95:Q", tooltip=tooltip),
         base.mark_area(opacity=0.3, color=theme.OTHER).encode(

@@ -51,7 +51,7 @@ def stacks(results: Results) -> Chart | None:
         for key, one in printed.items()
     ]
     bands = theme.bands(names)
-    top = max(float(one["total"]) for one in names) * 1.18
+    top = theme.reach(0.0, [(float(one["total"]), str(one["label"])) for one in names])
     base, named = alt.Chart(theme.data()), alt.Chart(theme.data("names"))
     chart = alt.layer(
         bands.bar(base, size=15).encode(
@@ -84,7 +84,7 @@ def stacks(results: Results) -> Chart | None:
             f" {inside(holder_label(biggest))}"
         ),
         alt=f"Cost of a million output tokens by who receives it, mean: {described}.",
-        spec=theme.finish(chart, bands.height_px, described, main=main, names=names),
+        spec=theme.finish(chart, bands.height_px, described, main=main, names=theme.level(names)),
         legend=tuple(
             Legend(label=holder_label(h), colour=theme.HOLDER_COLOURS.get(h, theme.NEUTRAL))
             for h in holders
@@ -107,15 +107,14 @@ def waterfall(results: Results) -> Chart | None:
     titles, places = option_titles(results), stack_places(results)
     main = _steps(steps, titles, places)
     bands = theme.bands(main)
-    top = max(max(one["from"], one["to"]) for one in main) * 1.2
+    low = min(0.0, *(one["from"] for one in main))
+    top = theme.reach(low, [(float(one["end"]), str(one["label"])) for one in main])
     base = alt.Chart(theme.data())
     chart = alt.layer(
         bands.bar(base, size=13).encode(
             x=alt.X(
                 "from:Q",
-                scale=alt.Scale(
-                    domainMin=min(0.0, *(o["from"] for o in main)), domainMax=top, nice=False
-                ),
+                scale=alt.Scale(domainMin=low, domainMax=top, nice=False),
                 axis=theme.axis("USD per million output tokens", format="$.3~f"),
             ),
             x2="to:Q",
@@ -134,7 +133,7 @@ def waterfall(results: Results) -> Chart | None:
         key="chart-waterfall",
         title=_title(steps, titles, places),
         alt=f"Waterfall from the alternative to the own chip: {described}.",
-        spec=theme.finish(chart, bands.height_px, described, main=main),
+        spec=theme.finish(chart, bands.height_px, described, main=theme.level(main)),
         legend=(
             Legend(label="holder receives less", colour=theme.GOOD),
             Legend(label="holder receives more", colour=theme.BAD),

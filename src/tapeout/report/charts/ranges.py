@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from tapeout.constants import GIGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -17,7 +16,7 @@ from tapeout.report.tables.options import lcot_rows
 if TYPE_CHECKING:
     from tapeout.study import Results
 
-_HEADROOM = 1.18
+_ENDS = ("p05_usd", "p95_usd")
 _RANGE_LEGEND = (
     Legend(label="5 to 95 %", colour="range"),
     Legend(label="25 to 75 %", colour="middle"),
@@ -50,11 +49,11 @@ def _low_high(
         bands.value(base).encode(x="p95:Q", y=y, text="label:N"),
         bands.names(base),
     )
-    return theme.finish(chart, bands.height_px, description, main=rows)
+    return theme.finish(chart, bands.height_px, description, main=theme.level(rows))
 
 
-def _top(rows: theme.Rows) -> float:
-    return max(float(row["p95"]) for row in rows) * _HEADROOM
+def _top(rows: theme.Rows, low: float = 0.0) -> float:
+    return theme.reach(low, [(float(row["p95"]), str(row["label"])) for row in rows])
 
 
 def lcot(results: Results) -> Chart | None:
@@ -106,7 +105,14 @@ def _lcot_title(found: Sequence[dict[str, Any]]) -> str:
     return f"{text}, {own['title']} at {f.usd(own['p50'])}"
 
 
+def _scale_of(ranking: list[dict[str, Any]]) -> tuple[float, str]:
+    """Factor and unit in which the ends of all bars read well."""
+    factor, suffix = f.money_scale(max(abs(one[end]) for one in ranking for end in _ENDS))
+    return factor, f"USD{suffix}"
+
+
 def _strategy_rows(results: Results, ranking: list[dict[str, Any]], p: str) -> theme.Rows:
+    factor, _ = _scale_of(ranking)
     colours = {
         results.verdict.get("headline_strategy"): theme.OWN,
         results.verdict.get("baseline_strategy"): theme.OTHER,
@@ -115,12 +121,12 @@ def _strategy_rows(results: Results, ranking: list[dict[str, Any]], p: str) -> t
         {
             "row": one["strategy"],
             "name": theme.name(one["title"]),
-            "at": one["mean_usd"] / GIGA,
+            "at": one["mean_usd"] / factor,
             "label": f.usd(one["mean_usd"]),
             "colour": colours.get(one["strategy"], theme.BASE),
             "probability": f.probability(one[p]),
         }
-        | {key: one[f"{key}_usd"] / GIGA for key in ("p05", "p25", "p50", "p75", "p95", "mean")}
+        | {key: one[f"{key}_usd"] / factor for key in ("p05", "p25", "p50", "p75", "p95", "mean")}
         for one in ranking
     ]
 
@@ -142,9 +148,9 @@ def strategy_cost(results: Results) -> Chart | None:
         alt=f"Present cost of each strategy, mean and 5 to 95 % range: {alt_text}.",
         spec=_low_high(
             rows,
-            "Present cost, USD bn",
+            f"Present cost, {_scale_of(found)[1]}",
             alt_text,
-            alt.Scale(domainMin=0, domainMax=_top(rows) * 1.05, nice=False),
+            alt.Scale(domainMin=0, domainMax=_top(rows), nice=False),
         ),
         legend=(*_RANGE_LEGEND, Legend(label="mean", colour="tick", line=True)),
         height=theme.bands(rows).height_px,
@@ -157,10 +163,10 @@ def strategy_contribution(results: Results) -> Chart | None:
     if not found:
         return None
     rows = _strategy_rows(results, found, "p_best")
-    low, high = min(row["p05"] for row in rows), max(row["p95"] for row in rows)
+    low = min(0.0, *(float(row["p05"]) for row in rows))
     best = found[0]
     alt_text = "; ".join(f"{one['title']} {f.usd(one['mean_usd'])}" for one in found)
-    scale = alt.Scale(domain=[min(low, 0.0), high + 0.24 * (high - min(low, 0.0))], nice=False)
+    scale = alt.Scale(domain=[low, _top(rows, low)], nice=False)
     return Chart(
         key="chart-contribution",
         title=(
@@ -168,7 +174,7 @@ def strategy_contribution(results: Results) -> Chart | None:
             f" expected, best in {f.probability(best['p_best'])} of futures"
         ),
         alt=f"Present contribution of each strategy, mean and 5 to 95 % range: {alt_text}.",
-        spec=_low_high(rows, "Present contribution, USD bn", alt_text, scale),
+        spec=_low_high(rows, f"Present contribution, {_scale_of(found)[1]}", alt_text, scale),
         legend=(*_RANGE_LEGEND, Legend(label="mean", colour="tick", line=True)),
         height=theme.bands(rows).height_px,
     )
@@ -183,9 +189,7 @@ def beliefs(results: Results) -> Chart | None:
     rows = [
         {
             "row": one["key"],
-            "name": theme.name(
-                f"{one['title']}: {f.times(one['g']['p50'])}, P {f.probability(one['p_pays'])}"
-            ),
+            "name": theme.name(f"{one['title']}: {f.times(one['g']['p50'])}"),
             "at": one["g"]["p50"],
             "label": "",
             "colour": theme.OWN if one["kind"] == "simulated" else theme.BASE,

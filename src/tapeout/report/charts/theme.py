@@ -44,7 +44,11 @@ _ROW_PX = 46
 _LINE_PX = 15
 _NAME_RISE_PX = 13.0
 _BAR_DROP_PX = 8.0
-_NAME_CHARACTERS = 44  # what 354 px, a telephone's width less margins, hold in a wide font
+_NAME_CHARACTERS = 50  # what 354 px, a telephone's width less margins, hold in a wide font
+_BLANK_LINE = "\u00a0\n"  # a line without any character would take no room
+_TELEPHONE_PX = 350.0
+_LABEL_CHARACTER_PX = 7.6
+_LABEL_GAP_PX = 10.0
 _SIX = 6
 
 Rows = Sequence[Mapping[str, Any]]
@@ -88,6 +92,7 @@ class Bands:
             align="left",
             baseline="middle",
             yOffset=-self.rise_px,
+            limit=alt.expr("width"),
             lineBreak="\n",
             lineHeight=_LINE_PX,
             fontSize=12,
@@ -113,10 +118,36 @@ class Bands:
         )
 
 
+def level(rows: Rows) -> list[dict[str, Any]]:
+    """The rows with names of equal height, so that each stands right above its bar."""
+    most = max((str(row["name"]).count("\n") for row in rows), default=0)
+    return [
+        {**row, "name": _BLANK_LINE * (most - str(row["name"]).count("\n")) + str(row["name"])}
+        for row in rows
+    ]
+
+
 def bands(rows: Rows) -> Bands:
     """Layout of rows with `row` and `name`."""
     lines = max((str(row["name"]).count("\n") + 1 for row in rows), default=1)
     return Bands(tuple(str(row["row"]) for row in rows), lines)
+
+
+def reach(low: float, ends: Sequence[tuple[float, str]]) -> float:
+    """Upper end of a scale at which the labels behind the bars fit a telephone's width.
+
+    Parameters
+    ----------
+    low : float
+        Lower end of the scale.
+    ends : pairs of float and str
+        Where each bar ends, and the label that follows it.
+    """
+    room = [
+        (end - low) / (1.0 - (_LABEL_CHARACTER_PX * len(text) + _LABEL_GAP_PX) / _TELEPHONE_PX)
+        for end, text in ends
+    ]
+    return low + max(room)
 
 
 def name(text: str) -> str:

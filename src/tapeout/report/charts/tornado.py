@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from tapeout.constants import GIGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -25,14 +24,16 @@ def tornado_chart(results: Results) -> Chart | None:
     if not found:
         return None
     titles = option_titles(results)
+    largest = max(abs(one[end]) for one in found for end in ("at_low_usd", "at_high_usd"))
+    factor, suffix = f.money_scale(largest)
     main = [
         {
             "row": one["path"],
             "name": theme.name(input_label(one["path"], titles)),
             "range": f.span(one["low"], one["high"], one["unit"]),
-            "base": one["base_usd"] / GIGA,
-            "low": one["at_low_usd"] / GIGA,
-            "high": one["at_high_usd"] / GIGA,
+            "base": one["base_usd"] / factor,
+            "low": one["at_low_usd"] / factor,
+            "high": one["at_high_usd"] / factor,
             "status": one["status"],
         }
         for one in found
@@ -42,11 +43,11 @@ def tornado_chart(results: Results) -> Chart | None:
     tooltip = [
         alt.Tooltip("name:N", title="Input"),
         alt.Tooltip("range:N", title="Range"),
-        alt.Tooltip("low:Q", title="Saving at low end, USD bn", format=",.1f"),
-        alt.Tooltip("high:Q", title="Saving at high end, USD bn", format=",.1f"),
+        alt.Tooltip("low:Q", title="Saving at low end", format=",.3~r"),
+        alt.Tooltip("high:Q", title="Saving at high end", format=",.3~r"),
         alt.Tooltip("status:N", title="Status"),
     ]
-    axis = theme.axis("Saving of the headline over the baseline, USD bn")
+    axis = theme.axis(f"Saving of the headline over the baseline, USD{suffix}")
     y = bands.axis()
     chart = alt.layer(
         bands.bar(base, color=theme.BASE).encode(
@@ -68,13 +69,13 @@ def tornado_chart(results: Results) -> Chart | None:
         else "; no single input changes the sign within its range"
     )
     described = "; ".join(
-        f"{one['name']}: {f.number(one['low'])} to {f.number(one['high'])} bn" for one in main
+        f"{one['name']}: {f.number(one['low'])} to {f.number(one['high'])}{suffix}" for one in main
     )
     return Chart(
         key="chart-tornado",
         title=f"{first} moves the answer most, by {f.usd(found[0]['swing_usd'])}{verdict}",
         alt=f"Saving of the headline with one input at either end of its range: {described}.",
-        spec=theme.finish(chart, bands.height_px, described, main=main, marks=marks),
+        spec=theme.finish(chart, bands.height_px, described, main=theme.level(main), marks=marks),
         legend=(
             Legend(label="input at its low end", colour=theme.BASE),
             Legend(label="input at its high end", colour=theme.OWN),

@@ -52,7 +52,7 @@ def advantage(results: Results) -> Table | None:
             right("usd_mw", "of which $/MW"),
             right("tokens_mw", "times tokens/MW"),
             right("g_star", "Must deliver, g*_ship"),
-            left("clears", "Median"),
+            left("clears", "At the median"),
             right("p", "P(pays)"),
         ),
         rows=tuple(lines),
@@ -108,6 +108,8 @@ def threshold_phrase(entry: dict[str, Any], unit: str) -> str:
         return "never within range"
     if entry["pays_throughout"]:
         return "pays throughout range"
+    if unit == "yes/no":
+        return f"pays only if {f.yes_no(entry['pays'] == 'above')}"
     return f"pays {entry['pays']} {f.quantity(entry['threshold'], unit)}"
 
 

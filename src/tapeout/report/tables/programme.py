@@ -151,7 +151,7 @@ def calendar(results: Results) -> Table | None:
                 f.usd(one["deposits_usd"]),
                 cell(f.usd(one["lost_if_cancelled_usd"]), "best"),
             )
-            for one in found
+            for one in sorted(found, key=lambda one: str(one["date"]))
         ),
         notes=("Central case. Spending before the decision is sunk and not counted.",),
     )
