@@ -376,6 +376,7 @@ def token_value(case: Case, time_years: Floats) -> tuple[Floats, tuple[str, ...]
     It falls with the hardware cost of the reference option's generations, as in a market that
     passes hardware progress on, and beyond that at the stated rate.
     """
+    inputs = case.inputs
     value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time_years)
     names: tuple[str, ...] = ("value.usd_per_mtok", "value.decline_per_year")
     option = case.setting.options.get(case.setting.reference)
