@@ -110,9 +110,7 @@ def decide(
 
     from tapeout.report import terminal  # noqa: PLC0415
 
-    console = Console()
-    for part in terminal(results):
-        console.print(part)
+    Console().print(terminal(results))
     _say_where(report, out)
 
 

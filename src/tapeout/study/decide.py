@@ -18,6 +18,7 @@ from tapeout import __version__
 from tapeout.catalog import Catalog, load
 from tapeout.constants import MTOK
 from tapeout.economics.levelised import delivered_advantage, unit_cost
+from tapeout.economics.schedule import OWN
 from tapeout.errors import ProblemsError
 from tapeout.numerics import BLOCK, Draws, Floats
 from tapeout.quantities import Quantity
@@ -425,7 +426,9 @@ def build_facts(
     ship = {"g_ship": drawn.bounds["list"].g_ship}
     baselines = {prior.baseline for prior in scenario.prior if prior.kind == "claim"}
     ratios = {key: claim_ratio(tdp, drawn.rates, ship, key) for key in sorted(baselines)}
-    paths = [row["path"] for row in moved[:MUST_BE_TRUE_INPUTS]]
+    # whether the programme lives is a toss, not something an owner can make true
+    paths = [row["path"] for row in moved if row["path"] != f"{OWN}.cancelled"]
+    paths = paths[:MUST_BE_TRUE_INPUTS]
     return {
         "life_years": study.ledger["options.own.life_years"].chosen.value,
         "g_star": {
