@@ -23,10 +23,10 @@ from tapeout.study import decide
 
 verdict = decide(Path("examples/jalapeno"), draws_log2=10).verdict
 
-print(verdict["sentences"]["headline"], end="\\n\\n")
+print(verdict["sentences"]["headline"])
 for name, needed in verdict["g_star"].items():
     have = verdict["g_ship"][name]
-    print(f"against {name:10s} delivers {have['p50']:.2f}x, must deliver {needed['value']:.2f}x")
+    print(f"against {name:10s} gives {have['p50']:.2f}x, must give {needed['value']:.2f}x")
 for prior in verdict["priors"]:
     print(f"P(pays) = {prior['p_pays']:.1f} if {prior['title'].lower()}")
 best = verdict["ranking"][0]

@@ -253,5 +253,7 @@ def advantage(
     if name == "rented":
         rented = problem.strategy(problem.rents[0]).steps[0].option
         return delivered_advantage(unit["own"], unit[rented])
-    suffix = "@negotiated" if name == "negotiated" else ""
-    return delivered_advantage(unit["own"], unit[f"{problem.alternative}{suffix}"])
+    negotiated = f"{problem.alternative}@negotiated"
+    # an alternative that is not bought has no price to negotiate
+    key = negotiated if name == "negotiated" and negotiated in unit else problem.alternative
+    return delivered_advantage(unit["own"], unit[key])
