@@ -116,7 +116,7 @@ def _physical(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
     life = inputs(f"{path}.life_years")
     recovery = crf(rate, life)
     price = chip_price_usd(option, inputs, negotiated=negotiated)
-    capital = price + system_usd(option, inputs)
+    serviced = capital = price + system_usd(option, inputs)
     costs = {
         holder: usd * recovery
         for holder, usd in chip_split_usd(option, inputs, negotiated=negotiated).items()
@@ -133,7 +133,7 @@ def _physical(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
         capital = capital + conversion
     seller = Holder.PARTNER if option.kind == "build" else Holder.VENDOR
     add(seller, inputs(f"{path}.failure_fraction_per_year") * price)
-    add(Holder.ENERGY_SITE, inputs("operations.fraction_per_year") * capital)
+    add(Holder.ENERGY_SITE, inputs("operations.fraction_per_year") * serviced)
     it_w = power / inputs("site.pue_ratio")
     add(Holder.ENERGY_SITE, it_w * site_lease_usd_per_w_year(inputs))
     add(Holder.ENERGY_SITE, energy_usd_per_year(inputs, power))

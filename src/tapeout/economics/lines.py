@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.constants import KILO, MTOK, QUARTER_HOURS, QUARTER_S, QUARTERS_PER_YEAR
+from tapeout.economics.dependence import Dependence
 from tapeout.economics.prices import (
     CHIP_PARTS,
     RENT_SHARES,
@@ -23,14 +24,12 @@ from tapeout.economics.prices import (
     system_usd,
     utilisation,
 )
-from tapeout.economics.schedule import OWN, SCHEDULE_INPUTS, mid_quarter_years
+from tapeout.economics.schedule import mid_quarter_years
 from tapeout.economics.supply import (
-    RIVAL_INPUTS,
     Fleet,
     Setting,
     in_watts,
     option_life_quarters,
-    splits_by_share,
 )
 from tapeout.economics.types import (
     Holder,
@@ -62,69 +61,17 @@ class Case:
         return self.setting.quarters
 
     @property
+    def depends(self) -> Dependence:
+        """Rules of what the amounts of this case depend on."""
+        return Dependence(setting=self.setting, strategy=self.strategy, objective=self.objective)
+
+    @property
     def builds(self) -> bool:
         """Whether the strategy has a chip of its own."""
         return self.fleet.dates is not None
 
 
 Entry = tuple[Line, Floats]
-
-
-def quantity_inputs(case: Case, key: str) -> tuple[str, ...]:
-    """Input patterns that decide how much of an option there is."""
-    option = case.setting.options[key]
-    out = ["demand.*", "fleet.spares_fraction"]
-    if in_watts(case.setting, case.objective):
-        out = [] if option.kind == "api" else [f"options.{key}.it_w_per_chip", "site.pue_ratio"]
-    if case.builds:
-        out += [*SCHEDULE_INPUTS, *_OWN_VOLUME]
-    if in_watts(case.setting, case.objective):
-        out += [f"{OWN}.it_w_per_chip"] if case.builds else []
-    else:
-        out += [f"options.{key}.{name}" for name in _RATE_INPUTS] + _preceding(case, key)
-        out += pooling_inputs(case)
-    if option.kind in ("buy", "rent"):
-        out += [*RIVAL_INPUTS, f"options.{key}.generation_years"]
-        out += ["market.rent_drift_per_year"] if option.kind == "rent" else []
-    out += [f"options.{key}.ceiling_chips_per_quarter", f"options.{key}.life_years"]
-    return tuple(out)
-
-
-_RATE_INPUTS = (
-    "tokens_per_s_per_chip",
-    "timing_ratio",
-    "delivered_ratio",
-    "availability_fraction",
-    "first_year_availability_fraction",
-    "maturity_start_fraction",
-    "maturity_years",
-    "shift_years",
-    "shift_ratio",
-    "port_start_fraction",
-)
-_OWN_VOLUME = tuple(
-    f"{OWN}.{name}"
-    for name in ("ramp_years", "cancelled", "eligible_fraction", "sales_window_years", "life_years")
-)
-
-
-def pooling_inputs(case: Case) -> list[str]:
-    """Input behind the capacity a mix by shares loses; nothing for other strategies."""
-    mixed = splits_by_share(case.setting, case.strategy)
-    return ["fleet.pooling_loss_fraction"] if mixed else []
-
-
-def _preceding(case: Case, key: str) -> list[str]:
-    """Rate inputs of other options: what they cannot serve falls to this one."""
-    out = ["software.port_maturity_years"]
-    for other in case.fleet.plan.options:
-        if other != key:
-            out += [f"options.{other}.{name}" for name in _RATE_INPUTS]
-            out += [f"options.{other}.life_years", f"options.{other}.generation_years"]
-            out += [f"options.{other}.ceiling_chips_per_quarter"]
-    if len(case.fleet.plan.options) > 1:
-        out += list(RIVAL_INPUTS)
-    return out
 
 
 def _scaling(option: SiliconOption) -> Scaling:
@@ -135,7 +82,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Capital and running cost of chips that stand on the strategy's own floor."""
     inputs, key = case.inputs, option.key
     path = f"options.{key}"
-    quantity = quantity_inputs(case, key)
+    quantity = case.depends.chips(key)
     new = case.fleet.plan.new_chips[key]
     alive = case.fleet.plan.chips[key]
     expired = case.fleet.plan.expired_chips[key]
@@ -153,10 +100,11 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         entries.append((line, np.broadcast_to(usd, new.shape)))
 
     price_inputs = _price_inputs(case, option)
+    seller_inputs = (*price_inputs, *(f"{path}.{part}" for part in CHIP_PARTS))
     for holder, usd in chip_split_usd(option, inputs, negotiated=case.negotiated).items():
         is_seller = holder in (Holder.VENDOR, Holder.PARTNER)
         part = next((p for p, h in CHIP_PARTS.items() if h == holder), "")
-        what = price_inputs if is_seller else (f"{path}.{part}",)
+        what = seller_inputs if is_seller else (f"{path}.{part}",)
         add(f"chip.{holder}", holder, f"new chips x {part or 'rest of the price'}", what, new * usd)
     for part, holder in SYSTEM_PARTS.items():
         usd = new * inputs(f"{path}.{part}")
@@ -189,17 +137,25 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         (f"{path}.resale_fraction", *price_inputs),
         -expired * resale * price,
     )
-    left = remaining_life_fraction(option_life_quarters(option, inputs), case.quarters)
-    credit = np.zeros(new.shape)
-    credit[:, -1] = -(new * left * capital).sum(axis=1)
     add(
         "unexpired_life",
         Holder.OWNER,
-        "- capital x share of life left at the horizon, last quarter",
-        (f"{path}.life_years", *price_inputs, *system),
-        credit,
+        "- book value at the horizon (straight line from capital to resale), last quarter",
+        (f"{path}.resale_fraction", *price_inputs, *system),
+        _book_value_usd(case, option, capital, resale * price),
     )
     return entries + _floor_lines(case, option) + _memo(case, option, capital)
+
+
+def _book_value_usd(case: Case, option: SiliconOption, capital: Floats, resale: Floats) -> Floats:
+    """Credit for chips that outlive the horizon or end with it, in the last quarter."""
+    new = case.fleet.plan.new_chips[option.key]
+    life = option_life_quarters(option, case.inputs)
+    left = remaining_life_fraction(life, case.quarters)
+    there = np.arange(case.quarters)[None, :] + life[:, None] >= case.quarters
+    credit = np.zeros(new.shape)
+    credit[:, -1] = -(new * there * (left * capital + (1.0 - left) * resale)).sum(axis=1)
+    return credit
 
 
 def _price_inputs(case: Case, option: SiliconOption) -> tuple[str, ...]:
@@ -215,14 +171,11 @@ def _price_inputs(case: Case, option: SiliconOption) -> tuple[str, ...]:
 def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Electricity and the hall."""
     inputs, key = case.inputs, option.key
-    path = f"options.{key}"
-    quantity = quantity_inputs(case, key)
     power_w = case.fleet.power_w[key]
     busy = case.fleet.busy_fraction[key] * utilisation(inputs)
     idle = inputs("site.idle_power_fraction")
     load = (idle + (1.0 - idle) * busy) * inputs("site.mean_power_fraction")
     kwh = power_w / KILO * QUARTER_HOURS * load
-    watts = (f"{path}.it_w_per_chip", "site.pue_ratio", *RIVAL_INPUTS, f"{path}.generation_years")
     lease = site_lease_usd_per_w_year(inputs) / QUARTERS_PER_YEAR
     it_w = power_w / inputs("site.pue_ratio")
     scales = _scaling(option)
@@ -234,13 +187,9 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
                 scales=scales,
                 formula="power at the meter x load x hours x price",
                 inputs=(
-                    *quantity,
-                    *_all_quantities(case),
-                    *watts,
-                    "site.idle_power_fraction",
-                    "site.mean_power_fraction",
-                    "site.usd_per_kwh",
-                    "demand.*",
+                    *case.depends.meter_power(key),
+                    *case.depends.busy(key),
+                    *_LOAD_INPUTS,
                 ),
             ),
             kwh * inputs("site.usd_per_kwh"),
@@ -251,18 +200,21 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
                 holder=Holder.ENERGY_SITE,
                 scales=scales,
                 formula="IT power x construction cost x CRF(discount rate, facility life)",
-                inputs=(*quantity, *watts, *_SITE_INPUTS),
+                inputs=(*case.depends.it_power(key), *_SITE_INPUTS),
             ),
             it_w * lease,
         ),
     ]
 
 
+_LOAD_INPUTS = (
+    "site.idle_power_fraction",
+    "site.mean_power_fraction",
+    "site.usd_per_kwh",
+    "demand.peak_to_mean_ratio",
+    "demand.fill_fraction",
+)
 _SITE_INPUTS = ("site.capex_usd_per_w", "site.life_years", "decision.discount_rate")
-
-
-def _all_quantities(case: Case) -> tuple[str, ...]:
-    return tuple(p for key in case.fleet.plan.options for p in quantity_inputs(case, key))
 
 
 def _memo(case: Case, option: SiliconOption, capital: Floats) -> list[Entry]:
@@ -277,7 +229,7 @@ def _memo(case: Case, option: SiliconOption, capital: Floats) -> list[Entry]:
         cash=False,
         scales=_scaling(option),
         formula="chips in service x capital a chip / service life (memo, not a payment)",
-        inputs=(*quantity_inputs(case, key), *_price_inputs(case, option), *system),
+        inputs=(*case.depends.chips(key), *_price_inputs(case, option), *system),
     )
     return [(line, alive * capital / life)]
 
@@ -286,7 +238,7 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Rent split by who receives it, the port, and what a minimum adds."""
     inputs, key = case.inputs, option.key
     path = f"options.{key}"
-    quantity = quantity_inputs(case, key)
+    quantity = case.depends.chips(key)
     chip_quarters = case.fleet.plan.carried[key]["rent"]
     paid = chip_quarters * inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
     what = (f"{path}.rent_usd_per_chip_hour", "market.rent_drift_per_year")
@@ -328,7 +280,7 @@ def _port_lines(case: Case, option: SiliconOption) -> list[Entry]:
         holder=Holder.OWNER,
         formula="port once, then its upkeep while chips are in use",
         inputs=(
-            *quantity_inputs(case, option.key),
+            *case.depends.capacity(option.key),
             f"{path}.port_usd",
             f"{path}.port_usd_per_year",
         ),
@@ -348,7 +300,9 @@ def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
         holder=Holder.PLATFORM,
         formula="output tokens x price of the basket per million output tokens",
         inputs=(
-            *quantity_inputs(case, option.key),
+            *case.depends.without_spares(case.depends.tokens(option.key)),
+            "demand.peak_to_mean_ratio",
+            "demand.fill_fraction",
             f"{path}.usd_per_mtok",
             f"{path}.decline_per_year",
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.constants import MTOK, QUARTERS_PER_YEAR
-from tapeout.economics.lines import Case, Entry, pooling_inputs, quantity_inputs, unmet_tokens
+from tapeout.constants import MONTHS_PER_YEAR, MTOK, QUARTERS_PER_YEAR
+from tapeout.economics.lines import Case, Entry, unmet_tokens
 from tapeout.economics.prices import (
     CHIP_PARTS,
     chip_price_usd,
@@ -36,6 +36,11 @@ IDLE_HALL_YEARS = 2.0  # a hall that waits longer than this is let to somebody e
 def _dates(case: Case) -> Schedule:
     assert case.fleet.dates is not None
     return case.fleet.dates
+
+
+def _share(case: Case) -> float:
+    """Share of the need that the strategy gives to the own chip."""
+    return next(step.share for step in case.strategy.steps if step.option == "own")
 
 
 def spread(start_years: Floats, end_years: Floats, quarters: int) -> Floats:
@@ -88,12 +93,13 @@ def _engineering_lines(case: Case) -> list[Entry]:
     zero = np.zeros(1)
     left = inputs(f"{OWN}.nre_remaining_fraction")
     tapeout_inputs = (f"{OWN}.months_to_tapeout", f"{OWN}.slip_months")
-    nre = inputs(f"{OWN}.nre_usd") * left * spread(zero, dates.tapeout, quarters)
+    nre = inputs(f"{OWN}.nre_usd") * left * spread(zero, dates.planned_tapeout, quarters)
     masks = inputs(f"{OWN}.mask_set_usd")
     first_masks = masks * inputs(f"{OWN}.masks_remaining_fraction") * at(dates.tapeout, quarters)
     respin_usd = inputs(f"{OWN}.spins") * (masks + inputs(f"{OWN}.respin_usd"))
     silicon = dates.tapeout
-    respin_end = silicon + inputs.flat(f"{OWN}.spins") * inputs.flat(f"{OWN}.spin_months") / 12
+    spins_years = inputs.flat(f"{OWN}.spins") * inputs.flat(f"{OWN}.spin_months") / MONTHS_PER_YEAR
+    respin_end = silicon + spins_years
     respins = respin_usd * spread(silicon, respin_end, quarters)
     bring_up = inputs(f"{OWN}.bring_up_usd") * spread(silicon, dates.first_service, quarters)
     return [
@@ -101,8 +107,8 @@ def _engineering_lines(case: Case) -> list[Entry]:
             _line(
                 "nre",
                 Holder.PARTNER,
-                "NRE still to spend, evenly until tape-out",
-                (f"{OWN}.nre_usd", f"{OWN}.nre_remaining_fraction", *tapeout_inputs),
+                "NRE still to spend, evenly until the planned tape-out: a slip defers none of it",
+                (f"{OWN}.nre_usd", f"{OWN}.nre_remaining_fraction", f"{OWN}.months_to_tapeout"),
             ),
             nre,
         ),
@@ -143,11 +149,11 @@ def _engineering_lines(case: Case) -> list[Entry]:
 
 
 def _team_lines(case: Case) -> list[Entry]:
-    """The compiler and kernel team: ramps up before tape-out, stays while chips serve."""
+    """The compiler and kernel team: ramps up to the planned tape-out, stays while chips serve."""
     inputs, quarters, dates = case.inputs, case.quarters, _dates(case)
     time = mid_quarter_years(quarters)[None, :]
     ramp = np.maximum(inputs(f"{OWN}.software_ramp_years"), 1e-9)
-    start = dates.tapeout[:, None] - ramp
+    start = dates.planned_tapeout[:, None] - ramp
     staffed = np.clip((time - start) / ramp, 0.0, 1.0)
     end = np.where(
         dates.alive > 0,
@@ -159,7 +165,7 @@ def _team_lines(case: Case) -> list[Entry]:
     line = _line(
         "software",
         Holder.OWNER,
-        "team cost a year x staffing: a ramp before tape-out, full until the last chips retire",
+        "team cost a year x staffing: a ramp to the planned tape-out, full to the last retirement",
         (
             f"{OWN}.software_usd_per_year",
             f"{OWN}.software_ramp_years",
@@ -181,7 +187,7 @@ def _volume_lines(case: Case) -> list[Entry]:
     """Deposits, excess purchases, hall conversion, rebates lost on what is still bought."""
     inputs, quarters = case.inputs, case.quarters
     option = case.setting.options["own"]
-    quantity = quantity_inputs(case, "own")
+    quantity = case.depends.chips("own")
     price = chip_price_usd(option, inputs, negotiated=False)
     new = case.fleet.plan.new_chips["own"]
     deposit = new * price * inputs(f"{OWN}.prepayment_fraction")
@@ -206,7 +212,7 @@ def _volume_lines(case: Case) -> list[Entry]:
                 "conversion",
                 Holder.ENERGY_SITE,
                 "new chips x IT power x conversion of the hall",
-                (*quantity, f"{OWN}.it_w_per_chip", f"{OWN}.conversion_usd_per_w"),
+                (*case.depends.it_power("own"), f"{OWN}.conversion_usd_per_w"),
                 own,
             ),
             new * inputs(f"{OWN}.it_w_per_chip") * inputs(f"{OWN}.conversion_usd_per_w"),
@@ -243,7 +249,8 @@ def _excess_chips(case: Case) -> tuple[Floats, tuple[str, ...]]:
         what = (f"{OWN}.it_w_per_chip", "site.pue_ratio")
     else:
         held = inputs("demand.peak_to_mean_ratio") * (1.0 + inputs("fleet.spares_fraction"))
-        full = case.setting.demand_profile.max() * held / base_rate(option, inputs)
+        mature = base_rate(option, inputs) * inputs(f"{OWN}.availability_fraction")
+        full = case.setting.demand_profile.max() * held / mature
         realised = inputs("demand.realised_ratio")
         what = (
             "demand.peak_to_mean_ratio",
@@ -252,9 +259,11 @@ def _excess_chips(case: Case) -> tuple[Floats, tuple[str, ...]]:
             f"{OWN}.tokens_per_s_per_chip",
             f"{OWN}.timing_ratio",
             f"{OWN}.delivered_ratio",
+            f"{OWN}.availability_fraction",
         )
     wanted = np.where(_dates(case).alive[:, None] > 0, realised, 0.0)
-    left = np.maximum(committed - wanted, 0.0) * full * inputs(f"{OWN}.eligible_fraction")
+    left = np.maximum(committed - wanted, 0.0) * full * _share(case)
+    left = left * inputs(f"{OWN}.eligible_fraction")
     return left, (
         *what,
         f"{OWN}.committed_fraction",
@@ -274,7 +283,7 @@ def _rebates(case: Case) -> Entry:
         if option.kind == "buy":
             list_price = chip_price_usd(option, inputs, negotiated=False)
             lost = lost + plan.new_chips[key] * list_price
-            what += [*quantity_inputs(case, key), f"options.{key}.price_usd"]
+            what += [*case.depends.chips(key), f"options.{key}.price_usd"]
     line = _line(
         "rebates_lost",
         Holder.VENDOR,
@@ -296,7 +305,7 @@ def _idle_hall_line(case: Case) -> list[Entry]:
         else base_rate(option, inputs) * inputs(f"{OWN}.availability_fraction")
     )
     ramp = inputs.flat(f"{OWN}.ramp_years")
-    share = inputs(f"{OWN}.eligible_fraction")
+    share = inputs(f"{OWN}.eligible_fraction") * _share(case)
     chips = need * share * ramp_fraction(dates.planned_service, ramp, quarters) / unit
     it_w = inputs(f"{OWN}.it_w_per_chip")
     waiting = np.maximum(chips - case.fleet.plan.chips["own"], 0.0) * it_w
@@ -304,15 +313,12 @@ def _idle_hall_line(case: Case) -> list[Entry]:
     until = np.minimum(dates.full_volume, dates.planned_service + IDLE_HALL_YEARS)[:, None]
     waiting = np.where(time < until, waiting, 0.0)
     yearly = site_lease_usd_per_w_year(inputs) + inputs("site.idle_usd_per_w_year")
-    rate = ("tokens_per_s_per_chip", "timing_ratio", "delivered_ratio", "availability_fraction")
     line = _line(
         "idle_hall",
         Holder.ENERGY_SITE,
         "IT power planned but not yet filled x (lease + upkeep), for two years at most",
         (
-            *quantity_inputs(case, "own"),
-            *(f"{OWN}.{name}" for name in rate),
-            f"{OWN}.it_w_per_chip",
+            *case.depends.it_power("own"),
             "site.capex_usd_per_w",
             "site.life_years",
             "decision.discount_rate",
@@ -327,23 +333,7 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
     """Revenue (contribution objective only) and demand left unserved, priced at its value."""
     time = mid_quarter_years(case.quarters)[None, :]
     value, value_inputs = token_value(case, time)
-    quantity = tuple(p for key in case.fleet.plan.options for p in quantity_inputs(case, key))
-    rates = tuple(
-        f"options.{key}.{name}"
-        for key in case.fleet.plan.options
-        for name in (
-            "tokens_per_s_per_chip",
-            "timing_ratio",
-            "delivered_ratio",
-            "availability_fraction",
-            "first_year_availability_fraction",
-            "maturity_start_fraction",
-            "maturity_years",
-            "shift_years",
-            "shift_ratio",
-            "port_start_fraction",
-        )
-    )
+    quantity = case.depends.all_tokens()
     unserved = Line(
         key="unserved",
         holder=Holder.CUSTOMER,
@@ -356,15 +346,7 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
             key="revenue",
             holder=Holder.CUSTOMER,
             formula="- output tokens served x their value",
-            inputs=(
-                *quantity,
-                *rates,
-                *pooling_inputs(case),
-                *value_inputs,
-                "demand.*",
-                "fleet.spares_fraction",
-                "software.port_maturity_years",
-            ),
+            inputs=(*quantity, *value_inputs),
         )
         entries.append((line, -tokens / MTOK * value))
     return entries

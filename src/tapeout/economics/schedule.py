@@ -28,10 +28,11 @@ SCHEDULE_INPUTS = tuple(
 class Schedule:
     """Dates of the own programme in years from the decision; arrays are (draw or 1,).
 
-    `planned_service` is the date without slip or extra stepping. `alive` is zero where the
-    programme is cancelled before volume, else one.
+    `planned_tapeout` and `planned_service` are the dates without slip or extra stepping. `alive` is
+    zero where the programme is cancelled before volume, else one.
     """
 
+    planned_tapeout: Floats
     planned_service: Floats
     tapeout: Floats
     first_service: Floats
@@ -62,6 +63,7 @@ def schedule(inputs: Inputs) -> Schedule:
     first = planned + slip + steppings
     ramp = inputs.flat(f"{OWN}.ramp_years")
     return Schedule(
+        planned_tapeout=to_tapeout,
         planned_service=planned,
         tapeout=to_tapeout + slip,
         first_service=first,

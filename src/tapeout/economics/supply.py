@@ -227,7 +227,7 @@ def _supply(
     if option.kind == "rent":
         carried["rent"] = rent_ratio(option, inputs, time)
     watts = in_watts(setting, objective)
-    unit = option_power_w(option, inputs) if watts else rate
+    unit = _site_w(setting, option, inputs) if watts else rate
     ramp = None
     if option.kind == "build":
         assert dates is not None
@@ -247,6 +247,20 @@ def _supply(
         ceiling_chips=_ceiling(option, inputs),
         smallest_chips=0.0 if option.kind in ("build", "api") else option.smallest_chips,
     )
+
+
+def _site_w(setting: Setting, option: SiliconOption, inputs: Inputs) -> Floats:
+    """Watts of the site that one chip fills, (draw or 1, 1). [W].
+
+    Tokens bought fill none; so that they can stand beside the others, a full site counts as the
+    planned demand held with its peak and spares.
+    """
+    if option.kind != "api":
+        return option_power_w(option, inputs)
+    assert setting.site_w is not None
+    held = inputs("demand.peak_to_mean_ratio") * (1.0 + inputs("fleet.spares_fraction"))
+    watts: Floats = setting.site_w.max() / (setting.demand_profile.max() * held)
+    return watts
 
 
 def _ceiling(option: SiliconOption, inputs: Inputs) -> Floats | None:
