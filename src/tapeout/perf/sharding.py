@@ -120,7 +120,7 @@ def imbalance(rows: Floats, ranks: int) -> Floats:
     """
     if ranks == 1:
         return np.ones_like(rows)
-    mean = np.maximum(rows / ranks, 1.0 / ranks)
+    mean = np.maximum(rows / ranks, 1e-9)  # an empty step has no rows
     spread = 1.0 + np.sqrt(2.0 * np.log(ranks) * (1.0 - 1.0 / ranks) / mean)
     most: Floats = np.minimum(spread, float(ranks))
     return most
