@@ -1,6 +1,7 @@
 """Requests through engines over time; here the steady state and the capacity at an objective."""
 
 from tapeout.serving.capacity import steady_capacity
+from tapeout.serving.operating import OperatingPoint, operating_point
 from tapeout.serving.points import (
     CapacityOptions,
     CapacityPoint,
@@ -18,12 +19,14 @@ __all__ = [
     "CapacityTable",
     "Deployment",
     "Lengths",
+    "OperatingPoint",
     "Slo",
     "SteadyState",
     "best_point",
     "capacity_point",
     "least_tpot_point",
     "lengths_of",
+    "operating_point",
     "steady_capacity",
     "steady_state",
     "words",
