@@ -61,6 +61,7 @@ _FIELDS: Mapping[str, str] = {
     "demand.growth_per_year": "growth of demand",
     "demand.peak_to_mean_ratio": "busiest hour over the mean",
     "demand.realised_ratio": "demand that comes over demand planned",
+    "fleet.pooling_loss_fraction": "capacity lost to separate pools",
     "fleet.spares_fraction": "spare chips",
     "market.cloud_margin_fraction": "cloud's margin on rent",
     "market.negotiated_discount_fraction": "discount won by the threat to build",

@@ -48,8 +48,9 @@ def render(results: Results, report_path: Path | None = None) -> RenderableType:
         made = build(results)
         if made is not None:
             present = {column.key for column in made.columns}
-            parts.append(rich_table(made.only(*(key for key in keys if key in present))))
-    parts.append(Text(f"Inputs: {counts_sentence(results)}. Run {run_id(results)}."))
+            shown = tuple(key for key in keys if key in present)
+            parts += [Text(), rich_table(made.only(*shown) if len(shown) > 1 else made)]
+    parts.append(Text(f"\nInputs: {counts_sentence(results)}. Run {run_id(results)}."))
     if report_path is not None:
         parts.append(Text(f"Report: {report_path}", overflow="fold"))
     return Group(*parts)

@@ -50,6 +50,7 @@ def tornado_chart(results: Results) -> Chart | None:
     axis = theme.axis(f"Saving of the headline over the baseline, USD{suffix}")
     y = bands.axis()
     chart = alt.layer(
+        theme.vertical_rule("marks", strokeDash=[], strokeWidth=1, opacity=0.6),
         bands.bar(base, color=theme.BASE).encode(
             x=alt.X("base:Q", axis=axis, scale=alt.Scale(zero=False)),
             x2="low:Q",
@@ -57,7 +58,6 @@ def tornado_chart(results: Results) -> Chart | None:
             tooltip=tooltip,
         ),
         bands.bar(base, color=theme.OWN).encode(x="base:Q", x2="high:Q", y=y, tooltip=tooltip),
-        theme.vertical_rule("marks", strokeDash=[], strokeWidth=1),
         bands.names(base),
     )
     marks = [{"x": main[0]["base"]}]

@@ -24,6 +24,8 @@ def dates(results: Results) -> Table | None:
     if not found:
         return None
     if "whole_usd" not in found[0]:
+        if len(found) == 1:
+            return None
         return Table(
             key="dates",
             caption="Cheapest strategy in expectation, by decision date",
