@@ -32,7 +32,7 @@ class Work:
     launches : array, shape (op, step)
         Kernels started.
     sequences : array, shape (step,)
-        Sequences the host handles.
+        Sequences that one host process handles: those of one attention group.
     eager : array of bool, shape (step,)
         Steps too large for a captured graph, whose kernels the host starts one by one.
     """

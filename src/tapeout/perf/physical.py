@@ -51,10 +51,11 @@ def prepare(placement: Placement, mix: StepMix) -> Prepared:
     table = operators(placement.architecture, part, placement.formats)
     _, held = full_step(placement.architecture, placement.formats)
     cut = shard(table, placement.degrees, part.tokens, held)
-    return Prepared(table=table, shard=cut, work=_work(placement.system.chip, table, cut, mix))
+    return Prepared(table=table, shard=cut, work=_work(placement, table, cut, mix))
 
 
-def _work(chip: ChipSpec, table: OperatorTable, cut: Shard, mix: StepMix) -> Work:
+def _work(placement: Placement, table: OperatorTable, cut: Shard, mix: StepMix) -> Work:
+    chip = placement.system.chip
     rates = {dtype: peak_flop_per_s(chip, dtype) for dtype in set(table.dtype)}
     peak = np.array([rates[dtype] for dtype in table.dtype])[:, None]
     compute = cut.flop / peak
@@ -75,7 +76,7 @@ def _work(chip: ChipSpec, table: OperatorTable, cut: Shard, mix: StepMix) -> Wor
         memory_s=memory,
         cache_s=cache,
         launches=cut.launches,
-        sequences=mix.decode_sequences + mix.prefill_sequences,
+        sequences=(mix.decode_sequences + mix.prefill_sequences) / placement.data_parallel,
         eager=(mix.prefill_tokens > 0.0) & (mix.tokens > CAPTURED_TOKENS),
     )
 
