@@ -12,6 +12,7 @@ from tapeout.report import page as page_module
 from tapeout.report import write_html
 from tapeout.report.page import charts_of, html
 from tapeout.report.sections import sections
+from tapeout.study import read_results
 
 VOID = {"meta", "br", "input", "img", "link", "hr"}
 
@@ -151,6 +152,11 @@ def test_every_input_and_every_source_is_in_the_page(build, build_page):
 
 def test_the_same_results_give_the_same_bytes(build, build_page):
     assert html(replace(build, run={})) == build_page
+
+
+def test_a_folder_that_was_written_and_read_gives_the_same_page(no_build, no_build_page, tmp_path):
+    no_build.write(tmp_path / "results")
+    assert html(read_results(tmp_path / "results")) == no_build_page
 
 
 def test_sections_about_the_own_chip_are_left_out_without_one(no_build, no_build_page):

@@ -142,6 +142,19 @@ def test_regret_marks_the_best_strategy_of_every_future(build):
         assert [cell.text for cell in row.cells].count("best") >= 1
 
 
+def test_figures_of_others_are_shown_once_prices_apart_from_demand(build):
+    named = [
+        row.cells[0].text for t in (boundary.references, boundary.demand) for row in t(build).rows
+    ]
+    assert sorted(named) == sorted(one["title"] for one in build.verdict["references"])
+
+
+def test_a_break_even_volume_that_does_not_exist_is_said_in_words(build):
+    for volume, words in ((None, "none pays"), (0.43, "0.43x of plan")):
+        verdict = {**build.verdict, "break_even_volume": volume}
+        assert column(strategies.payback(replace(build, verdict=verdict)), "value")[-1] == words
+
+
 def test_the_run_id_follows_the_manifest_alone(build):
     other = replace(build, run={"host": "elsewhere"})
     assert run_id(other) == run_id(build)

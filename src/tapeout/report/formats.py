@@ -71,14 +71,15 @@ def number(value: float | None, digits: int = DIGITS) -> str:
 
 
 def short(value: float | None) -> str:
-    """A number of an input: three digits, trailing zeros dropped.
+    """A number of an input: three digits, four from a thousand on, trailing zeros dropped.
 
     Examples
     --------
-    >>> short(1.6), short(0.0556), short(2120.0)
-    ('1.6', '0.0556', '2,120')
+    >>> short(1.6), short(0.0556), short(1125.0)
+    ('1.6', '0.0556', '1,125')
     """
-    text = number(value)
+    large = value is not None and not missing(value) and abs(value) >= KILO
+    text = number(value, DIGITS + 1 if large else DIGITS)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -322,8 +323,3 @@ def tokens(value: float | None) -> str:
         if abs(value) >= factor:
             return f"{number(value / factor)}{suffix}"
     return number(value)
-
-
-def kilo(value: float | None) -> str:
-    """Thousands."""
-    return NONE if value is None or missing(value) else number(value / KILO)

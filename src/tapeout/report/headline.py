@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from tapeout.study import Results
 
 _MOVERS = 5
+_ORDER = ("answer", "objectives", "today", "hinge")
 
 
 def verdict_sentences(results: Results) -> tuple[str, tuple[str, ...]]:
     """Headline, then what qualifies it; the headline of a study without a chip is its answer."""
     found = mapping(results, "sentences")
     headline = str(found.get("headline") or found.get("answer") or "")
-    rest = [str(found[key]) for key in ("answer", "objectives", "hinge") if found.get(key)]
+    keys = [*_ORDER, *sorted(set(found) - {*_ORDER, "headline"})]
+    rest = [str(found[key]) for key in keys if found.get(key)]
     return headline, tuple(text for text in rest if text != headline)
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from tapeout.report import headline
 from tapeout.report.content import Chart, Fold, Pair, Section
-from tapeout.report.reading import builds, mapping, run_id
+from tapeout.report.reading import builds, mapping, run_id, settled
 from tapeout.report.runtime import vega_bundle
 from tapeout.report.sections import sections
 from tapeout.report.tables.inputs import counts_sentence, sources
@@ -37,6 +37,7 @@ def html(results: Results) -> str:
     str
         HTML; the same results give the same bytes.
     """
+    results = settled(results)
     parts = sections(results)
     charts = list(charts_of(parts))
     return (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tapeout.study.results import to_json
+from tapeout.study.results import plain, to_json
 
 if TYPE_CHECKING:
     from tapeout.study import Results
@@ -20,6 +21,11 @@ COUNTERFACTUALS: Mapping[str, str] = {
     "rented": "rented capacity",
 }
 _RUN_ID_DIGITS = 12
+
+
+def settled(results: Results) -> Results:
+    """The same results with null for nan and infinity, as a folder that was written has them."""
+    return replace(results, verdict=plain(results.verdict), manifest=plain(results.manifest))
 
 
 def builds(results: Results) -> bool:

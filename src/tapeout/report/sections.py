@@ -69,15 +69,16 @@ def sections(results: Results) -> tuple[Section, ...]:
 def _prices(results: Results) -> Section | None:
     return section(
         "prices",
-        "Prices, triangulated",
+        "Prices triangulated, demand reconciled",
         (
             boundary.steps(results, "triangulation", "From the reported price to a price per chip"),
             boundary.references(results),
+            boundary.demand(results),
             boundary.steps(
                 results, "reconciliation", "Demand reported, and the demand assumed here"
             ),
         ),
-        "Our central figures beside those that others have published.",
+        "Our central figures beside those that others have published, and why they differ.",
     )
 
 

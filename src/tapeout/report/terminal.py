@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tapeout.report import headline
 from tapeout.report.content import Row, Table
-from tapeout.report.reading import run_id
+from tapeout.report.reading import run_id, settled
 from tapeout.report.tables import boundary, options, programme, strategies
 from tapeout.report.tables.inputs import counts_sentence
 
@@ -34,6 +34,7 @@ _SHOWN = (
 
 def render(results: Results, report_path: Path | None = None) -> RenderableType:
     """Headline, tables and where the report is, as one rich renderable."""
+    results = settled(results)
     first, rest = headline.verdict_sentences(results)
     parts: list[RenderableType] = [
         Panel(

@@ -10,6 +10,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,13 +158,13 @@ def name(text: str) -> str:
 
 def rounded(rows: Rows) -> list[dict[str, Any]]:
     """Rows with numbers to six significant digits, which no chart can show more of."""
-    return [
-        {
-            key: float(f"{value:.{_SIX}g}") if isinstance(value, float) else value
-            for key, value in row.items()
-        }
-        for row in rows
-    ]
+    return [{key: _rounded(value) for key, value in row.items()} for row in rows]
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{_SIX}g}") if math.isfinite(value) else None
 
 
 def finish(chart: Any, height: int, description: str, **datasets: Rows) -> dict[str, Any]:

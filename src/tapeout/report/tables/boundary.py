@@ -151,6 +151,7 @@ _COMPARE_UNITS = (
     ("chip_price_usd", "USD/chip"),
     ("usd_bn_per_gw", "USD bn/GW"),
     ("tokens_per_day", "tokens/day"),
+    ("allin_w", "W"),
 )
 
 
@@ -172,8 +173,10 @@ def _compared(value: float | None, unit: str) -> str:
 
 
 def _compared_span(low: float, high: float, unit: str) -> str:
-    if unit in _OWN_WORDS:
-        return f"{_compared(low, unit)} to {_compared(high, unit)}"
+    if unit == "USD bn/GW":
+        return f"${f.short(low)} to {f.short(high)} bn a GW"
+    if unit == "tokens/day":
+        return f"{f.tokens(low)} to {f.tokens(high)} a day"
     return f.span(low, high, unit)
 
 
@@ -184,8 +187,22 @@ def _theirs(reference: dict[str, Any], unit: str) -> Cell:
 
 
 def references(results: Results) -> Table | None:
-    """Figures of others beside ours."""
-    found = records(results, "references")
+    """Prices and powers of others beside ours."""
+    found = [one for one in records(results, "references") if not _of_demand(one)]
+    return _beside("references", "Figures of others beside ours, central case", found)
+
+
+def demand(results: Results) -> Table | None:
+    """Demand that others report beside what the fleet of the scenario would serve."""
+    found = [one for one in records(results, "references") if _of_demand(one)]
+    return _beside("demand", "Demand reported, beside what the fleet studied here serves", found)
+
+
+def _of_demand(reference: dict[str, Any]) -> bool:
+    return str(reference["compare"]).startswith("scale.")
+
+
+def _beside(key: str, caption: str, found: list[dict[str, Any]]) -> Table | None:
     if not found:
         return None
     lines = []
@@ -201,8 +218,8 @@ def references(results: Results) -> Table | None:
             )
         )
     return Table(
-        key="references",
-        caption="Prices of others beside ours, central case",
+        key=key,
+        caption=caption,
         columns=(
             left("what", "Figure"),
             right("ours", "Ours"),

@@ -170,6 +170,10 @@ def payback(results: Results) -> Table | None:
             ),
         ),
     ]
+    if results.verdict.get("builds") and "break_even_volume" in results.verdict:
+        share = results.verdict["break_even_volume"]
+        text = "none pays" if share is None or f.missing(share) else f"{f.times(share)} of plan"
+        lines.append(row("Break-even volume of the own chip", text))
     return Table(
         key="payback",
         caption=f"Payback and funding of “{results.verdict['headline_title']}”, central case",
