@@ -1,7 +1,8 @@
 """Write docs/predictions/jalapeno.md: what the model says before anybody's numbers were looked up.
 
-python tools/predict_jalapeno.py [--date 2026-11-24]. The file is written once; an existing one is
-never overwritten, only graded.
+python tools/predict_jalapeno.py [--date 2026-11-24] [--out FILE --note TEXT]. A file is written
+once; an existing one is never overwritten, only graded. A later prediction goes to a file of its
+own, with a note of what changed.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ def inputs_list(chip: ChipSpec) -> list[str]:
     ]
 
 
-def page(date: str) -> str:
+def page(date: str, note: str) -> str:
     """Compose the page."""
     model = PhysicalModel()
     options = CapacityOptions(model=model)
@@ -212,6 +213,7 @@ def page(date: str) -> str:
         f"Dated {date}. Written by tools/predict_jalapeno.py from the timing model "
         f"({model.name}) and never edited afterwards, only graded. No measured or claimed "
         "throughput of this chip with any model went into it.",
+        *(["", note] if note else []),
         "",
         f"Load: {INPUT_TOKENS:,.0f} tokens in, {OUTPUT_TOKENS:,.0f} out, single turn, no prefix "
         "cache, no speculative decoding; prefill and decode on the same chips, or on pools of "
@@ -259,12 +261,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--date", default="2026-11-24")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--note", default="")
     options = parser.parse_args()
     if options.out.exists():
         print(f"{options.out} exists and is never rewritten", file=sys.stderr)
         return 2
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page(options.date), encoding="utf-8")
+    options.out.write_text(page(options.date, options.note), encoding="utf-8")
     return 0
 
 
