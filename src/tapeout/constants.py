@@ -24,6 +24,7 @@ HOUR_S = 3600.0
 DAY_S = 86_400.0
 YEAR_S = 31_536_000.0  # 365 days, the convention of the $/Mtok formula
 YEAR_DAYS = 365.0
+CALENDAR_YEAR_DAYS = 365.25  # between dates, where leap years count
 YEAR_HOURS = 8760.0
 QUARTERS_PER_YEAR = 4
 MONTHS_PER_YEAR = 12

@@ -24,137 +24,126 @@ class Unit:
 _PREFIX = {"": 1.0, "k": c.KILO, "M": c.MEGA, "G": c.GIGA, "T": c.TERA, "P": c.PETA, "E": c.EXA}
 _BINARY = {"Ki": c.KIB, "Mi": c.MIB, "Gi": c.GIB, "Ti": c.TIB}
 _USD = {"USD": 1.0, "USD k": c.KILO, "USD M": c.MEGA, "USD bn": c.GIGA}
+_PRICED = ("chip", "GPU", "unit", "stack", "wafer", "rack", "H100e")
+_FRACTIONS = (
+    "%",
+    "% of projects",
+    "% of first production",
+    "% of phase-one chips",
+    "% of inference demand",
+    "% q/q",
+)
+_RATIOS = (
+    "ratio",
+    "x",
+    "x lower",
+    "x better",
+    "x/year",
+    "x TCO per token",
+    "x vs Blackwell NVL72",
+    "log points",
+)
+_COUNTED = (
+    "count",
+    "chips",
+    "GPUs",
+    "LPUs",
+    "SMs",
+    "CUs",
+    "PCUs",
+    "SMXs",
+    "TPCs",
+    "Xe cores",
+    "core slices",
+    "NeuronCores",
+    "TensorCores",
+    "cores",
+    "stacks",
+    "dies",
+    "engineers",
+    "customers",
+)
+_PLAIN: dict[str, dict[str, float]] = {
+    "j": {"J": 1.0, "kWh": c.JOULE_PER_KWH},
+    "s": {"s": 1.0, "ms": c.MILLI, "us": c.MICRO, "min": c.MINUTE_S, "h": c.HOUR_S},
+    "years": {
+        "years": 1.0,
+        "year": 1.0,
+        "months": 1 / c.MONTHS_PER_YEAR,
+        "quarters": 1 / c.QUARTERS_PER_YEAR,
+        "days": 1 / c.YEAR_DAYS,
+    },
+    "usd": _USD,
+    "usd_per_chip_hour": {"USD/chip-hour": 1.0, "USD/GPU-hour": 1.0, "USD/accelerator-hour": 1.0},
+    "usd_per_kwh": {"USD/kWh": 1.0, "USD/MWh": 1 / c.KILO},
+    "usd_per_gb": {"USD/GB": 1.0},
+    "usd_per_mtok": {"USD/M tokens": 1.0, "USD/M input tokens": 1.0, "USD/Mtok": 1.0},
+    "tokens_per_day": {
+        "tokens/day": 1.0,
+        "trillion tokens/day": c.TERA,
+        "trillion tokens/month": c.TERA / c.MONTH_DAYS,
+        "billion tokens/minute": c.GIGA * c.DAY_S / c.MINUTE_S,
+    },
+    "per_day": {"billion/day": c.GIGA},
+    "tokens_per_s": {"tokens/s": 1.0},
+    "fraction": {"fraction": 1.0} | dict.fromkeys(_FRACTIONS, c.PERCENT),
+    "ratio": dict.fromkeys(_RATIOS, 1.0),
+    "count": dict.fromkeys(_COUNTED, 1.0)
+    | {"M chips": c.MEGA, "M shares": c.MEGA, "million": c.MEGA, "billion": c.GIGA},
+    "mm2": {"mm2": 1.0, "cm2": c.MM2_PER_CM2},
+    "nm": {"nm": 1.0},
+    "per_cm2": {"defects/cm2": 1.0},
+    "year": {"year_of": 1.0},
+    "per_year": {"1/year": 1.0, "%/year": c.PERCENT},
+}
+
+
+def _prefixed() -> dict[str, dict[str, float]]:
+    """Units that take a metric or binary prefix."""
+    bases = {
+        "flop_per_s": ("FLOP/s", "OP/s"),
+        "flop_per_s_per_w": ("FLOP/s/W",),
+        "bytes": ("B",),
+        "bytes_per_s": ("B/s",),
+        "w": ("W",),
+        "hz": ("Hz",),
+    }
+    out = {
+        dimension: {prefix + name: size for name in names for prefix, size in _PREFIX.items()}
+        for dimension, names in bases.items()
+    }
+    for dimension in ("bytes", "bytes_per_s"):
+        (name,) = bases[dimension]
+        out[dimension] |= {prefix + name: float(size) for prefix, size in _BINARY.items()}
+    return out
+
+
+def _dollars() -> dict[str, dict[str, float]]:
+    """Dollars per year, per watt, per watt and year, per thing."""
+    out: dict[str, dict[str, float]] = {}
+    watts = {"W": 1.0, "kW": c.KILO, "MW": c.MEGA, "GW": c.GIGA}
+    spans = {"/year": 1.0, "/quarter": float(c.QUARTERS_PER_YEAR)}
+    for name, usd in _USD.items():
+        out.setdefault("usd_per_year", {}).update({name + s: usd * k for s, k in spans.items()})
+        per_w = {f"{name}/{watt}": usd / size for watt, size in watts.items()}
+        out.setdefault("usd_per_w", {}).update(per_w)
+        out.setdefault("usd_per_w_year", {}).update(
+            {f"{name}/{watt}-year": usd / watts[watt] for watt in ("W", "MW", "GW")}
+            | {f"{name}/MW-day": usd / c.MEGA * c.YEAR_DAYS}
+        )
+    for item in _PRICED:
+        dimension = "usd_per_chip" if item == "GPU" else f"usd_per_{item.lower()}"
+        out.setdefault(dimension, {}).update({f"USD/{item}": 1.0, f"USD M/{item}": c.MEGA})
+    return out
 
 
 def _table() -> dict[str, Unit]:
-    table: dict[str, Unit] = {}
-
-    def add(dimension: str, factors: dict[str, float]) -> None:
-        table.update({name: Unit(dimension, factor) for name, factor in factors.items()})
-
-    for prefix, factor in _PREFIX.items():
-        add("flop_per_s", {f"{prefix}FLOP/s": factor, f"{prefix}OP/s": factor})
-        add("flop_per_s_per_w", {f"{prefix}FLOP/s/W": factor})
-        add("bytes", {f"{prefix}B": factor})
-        add("bytes_per_s", {f"{prefix}B/s": factor})
-        add("w", {f"{prefix}W": factor})
-        add("hz", {f"{prefix}Hz": factor})
-    for prefix, factor in _BINARY.items():
-        add("bytes", {f"{prefix}B": float(factor)})
-        add("bytes_per_s", {f"{prefix}B/s": float(factor)})
-    add("j", {"J": 1.0, "kWh": c.JOULE_PER_KWH})
-    add("s", {"s": 1.0, "ms": c.MILLI, "us": c.MICRO, "min": c.MINUTE_S, "h": c.HOUR_S})
-    add(
-        "years",
-        {
-            "years": 1.0,
-            "year": 1.0,
-            "months": 1 / c.MONTHS_PER_YEAR,
-            "quarters": 1 / c.QUARTERS_PER_YEAR,
-            "days": 1 / c.YEAR_DAYS,
-        },
-    )
-    add("usd", _USD)
-    for name, factor in _USD.items():
-        add(
-            "usd_per_year",
-            {f"{name}/year": factor, f"{name}/quarter": factor * c.QUARTERS_PER_YEAR},
-        )
-        add(
-            "usd_per_w",
-            {
-                f"{name}/W": factor,
-                f"{name}/kW": factor / c.KILO,
-                f"{name}/MW": factor / c.MEGA,
-                f"{name}/GW": factor / c.GIGA,
-            },
-        )
-        add(
-            "usd_per_w_year",
-            {
-                f"{name}/W-year": factor,
-                f"{name}/MW-year": factor / c.MEGA,
-                f"{name}/GW-year": factor / c.GIGA,
-                f"{name}/MW-day": factor / c.MEGA * c.YEAR_DAYS,
-            },
-        )
-    for item in ("chip", "GPU", "unit", "stack", "wafer", "rack", "H100e"):
-        dimension = "usd_per_chip" if item == "GPU" else f"usd_per_{item.lower()}"
-        add(dimension, {f"USD/{item}": 1.0, f"USD M/{item}": c.MEGA})
-    for item in ("chip", "GPU", "accelerator"):
-        add("usd_per_chip_hour", {f"USD/{item}-hour": 1.0})
-    add("usd_per_kwh", {"USD/kWh": 1.0, "USD/MWh": 1 / c.KILO})
-    add("usd_per_gb", {"USD/GB": 1.0})
-    add("usd_per_mtok", {"USD/M tokens": 1.0, "USD/M input tokens": 1.0, "USD/Mtok": 1.0})
-    add(
-        "tokens_per_day",
-        {
-            "tokens/day": 1.0,
-            "trillion tokens/day": c.TERA,
-            "trillion tokens/month": c.TERA / c.MONTH_DAYS,
-            "billion tokens/minute": c.GIGA * c.DAY_S / c.MINUTE_S,
-        },
-    )
-    add("per_day", {"billion/day": c.GIGA})
-    add("tokens_per_s", {"tokens/s": 1.0})
-    add(
-        "fraction",
-        {
-            "fraction": 1.0,
-            "%": c.PERCENT,
-            "% of projects": c.PERCENT,
-            "% of first production": c.PERCENT,
-            "% of phase-one chips": c.PERCENT,
-            "% of inference demand": c.PERCENT,
-            "% q/q": c.PERCENT,
-        },
-    )
-    add(
-        "ratio",
-        {
-            "ratio": 1.0,
-            "x": 1.0,
-            "x lower": 1.0,
-            "x better": 1.0,
-            "x/year": 1.0,
-            "x TCO per token": 1.0,
-            "x vs Blackwell NVL72": 1.0,
-            "log points": 1.0,
-        },
-    )
-    add(
-        "count",
-        dict.fromkeys(
-            (
-                "count",
-                "chips",
-                "GPUs",
-                "LPUs",
-                "SMs",
-                "CUs",
-                "PCUs",
-                "SMXs",
-                "TPCs",
-                "Xe cores",
-                "core slices",
-                "NeuronCores",
-                "TensorCores",
-                "cores",
-                "stacks",
-                "dies",
-                "engineers",
-                "customers",
-            ),
-            1.0,
-        ),
-    )
-    add("count", {"M chips": c.MEGA, "M shares": c.MEGA, "million": c.MEGA, "billion": c.GIGA})
-    add("mm2", {"mm2": 1.0, "cm2": c.MM2_PER_CM2})
-    add("nm", {"nm": 1.0})
-    add("per_cm2", {"defects/cm2": 1.0})
-    add("year", {"year_of": 1.0})
-    add("per_year", {"1/year": 1.0, "%/year": c.PERCENT})
-    return table
+    return {
+        name: Unit(dimension, factor)
+        for part in (_PLAIN, _prefixed(), _dollars())
+        for dimension, factors in part.items()
+        for name, factor in factors.items()
+    }
 
 
 UNITS: dict[str, Unit] = _table()
