@@ -29,8 +29,8 @@ from tapeout.serving.steady import TOKEN_BUDGET, Lengths, lengths_of, steady_sta
 from tapeout.serving.types import Slo
 from tapeout.workload import ModelArchitecture, Traffic
 
-GRID = 20  # batches tried first, geometric
-REFINED = 10  # batches tried between the last that meets the objective and the first that does not
+GRID = 24  # batches tried first, geometric
+REFINED = 24  # batches tried between the last that meets the objective and the first that does not
 SEQUENCES_PER_GROUP = 4096  # an operator raises max_num_seqs (default 1,024) until memory is full
 
 
