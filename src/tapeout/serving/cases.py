@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tapeout.constants import MILLI
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import System
 from tapeout.numerics import Floats
@@ -109,7 +110,6 @@ def scored_cases(rows: Iterable[Mapping[str, str]]) -> list[Case]:
 def case_of(row: Mapping[str, str]) -> Case:
     """Read one row of the end-to-end table."""
     share = RANGE_SHARE if "range ratio 0.8" in row["scenario"] else 1.0
-    milli = 1e-3
     return Case(
         row=row["row_id"],
         chip=row["chip"],
@@ -121,8 +121,8 @@ def case_of(row: Mapping[str, str]) -> Case:
         input_tokens=share * float(row["input_tokens"]),
         output_tokens=share * float(row["output_tokens"]),
         concurrency=float(row["concurrency_or_qps"]),
-        measured_tpot_s=_number(row["tpot_ms"]) * milli,
-        measured_ttft_s=_number(row["ttft_ms"]) * milli,
+        measured_tpot_s=_number(row["tpot_ms"]) * MILLI,
+        measured_ttft_s=_number(row["ttft_ms"]) * MILLI,
         measured_output_tokens_per_s_per_chip=_number(row["output_tok_s_per_chip"]),
     )
 
