@@ -451,7 +451,7 @@ def calendar_rows(problem: Problem, case: CentralCase, start: dt.date) -> list[d
         ("Tape-out", float(dates.tapeout[0]), "design is paid for; masks are ordered", 0.0),
         (
             "Firm order of wafers, memory and packages",
-            max(first - 1.0, 0.0),
+            max(first - 1.0, float(dates.tapeout[0]), 0.0),
             f"{committed:.0%} of the planned volume; deposits a year ahead",
             lost,
         ),

@@ -38,6 +38,7 @@ from tapeout.study.central import (
     tornado_rows,
     unit_rows,
 )
+from tapeout.study.chains import reconciliation, triangulation
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
 from tapeout.study.futures import Sampler, sampler
 from tapeout.study.problem import assemble, check_meaning
@@ -45,7 +46,7 @@ from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scenario import load_scenario
 from tapeout.study.statistics import concatenate, share_cheapest, summary
-from tapeout.study.verdict import LEFT_OUT, sentences
+from tapeout.study.verdict import LEFT_OUT, in_words, sentences
 
 Progress = Callable[[str, float], None]
 
@@ -387,6 +388,7 @@ def verdict_facts(
         "units": unit_rows(problem, case, study.capacity, memory_gb(study)),
         "regret": regret_rows(problem, study.sampler, scenario),
         "references": references(scenario, our_figures(problem, case, outcomes, scenario)),
+        "reconciliation": reconciliation(problem, case, scenario),
         "offtake": [],
         "calendar": [],
         "installed": [
@@ -479,6 +481,7 @@ def build_facts(
         "first_service_years": summary(drawn.first_service),
         "break_even_volume": break_even_volume_share(outcomes),
         "advantage_over_bought": bought_advantages(study, case, outcomes),
+        "triangulation": triangulation(problem, case, scenario),
     }
 
 
@@ -515,10 +518,11 @@ def break_even_volume_share(outcomes: Outcomes) -> float:
 
 def scope_of(scenario: Any) -> str:
     """Scope in words."""
+    years = f"over {scenario.decision.horizon_years} years"
     if scenario.scale.sized_by == "mw":
-        return f"{scenario.scale.mw:,.0f} MW over {scenario.decision.horizon_years} years"
+        return f"{scenario.scale.mw:,.0f} MW {years}"
     tokens = sum(one.output_tokens_per_day for one in scenario.traffic)
-    return f"{tokens:.3g} output tokens a day over {scenario.decision.horizon_years} years"
+    return f"{in_words(tokens)} output tokens a day {years}"
 
 
 def ranking(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tapeout.constants import GIGA, MEGA, TERA
+
 _TENTH = 10
 
 LEFT_OUT = (
@@ -16,11 +18,12 @@ LEFT_OUT = (
     " day; routing, failover and autoscaling are not in it.",
     "Speculative decoding, disaggregated prefill, cache offload: every chip serves without them.",
     "Software gains of merchant stacks after the decision, beyond those in a rival generation.",
-    "Staging options in money: a programme is cancelled by lot, not by an optimal rule.",
+    "Real options: a programme is cancelled by lot, not by an optimal rule at each stage.",
+    "The best portfolio: strategies are compared as given, no mix is optimised.",
     "One chip, not a roadmap: no second generation of the own chip; the alternative follows it.",
     "Supplier loss, export rules and counterparty default, except the default of an offtaker.",
-    "Correlations other than that of slip with delivered performance, and of options that share a"
-    " chip or a market.",
+    "Correlations, between rents of different silicon for one, other than that of slip with"
+    " delivered performance and what options share: a chip, a market drift, the price of parts.",
     "What users do with cheaper tokens: demand does not react to the price.",
     "The information set of an earlier decision date: today's prices and chips are used there.",
 )
@@ -37,13 +40,22 @@ def one_digit(p: float) -> str:
 
 
 def usd(value: float) -> str:
-    """An amount in billions or millions with its sign."""
-    sign, size = ("-" if value < 0 else ""), abs(value)
-    if size >= 1e9:
-        return f"{sign}${size / 1e9:,.1f} bn"
-    if size >= 1e6:
-        return f"{sign}${size / 1e6:,.0f} M"
-    return f"{sign}${size:,.0f}"
+    """An amount with its sign, to three digits."""
+    sign = "-" if value < 0 else ""
+    return f"{sign}${in_words(abs(value), bn='bn', m='M')}"
+
+
+def in_words(value: float, *, bn: str = "billion", m: str = "million") -> str:
+    """A large number to three digits."""
+    for size, word in ((TERA, "trillion"), (GIGA, bn), (MEGA, m)):
+        if value >= size:
+            return f"{_three_digits(value / size)} {word}"
+    return _three_digits(value)
+
+
+def _three_digits(value: float) -> str:
+    decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def sentences(facts: Mapping[str, Any]) -> dict[str, str]:
