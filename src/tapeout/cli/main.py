@@ -12,6 +12,7 @@ import typer
 
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
+from tapeout.cli.perf import perf
 from tapeout.cli.show import show
 from tapeout.errors import Problem, ProblemsError, TapeoutError
 
@@ -23,8 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(catalog_cli.app, name="catalog")
-app.command()(show)
 
 Scenario = Annotated[
     Path, typer.Argument(help="Scenario folder, e.g. examples/jalapeno", show_default=False)
@@ -191,6 +190,11 @@ def schema() -> None:
     typer.echo(to_json(json_schema()), nl=False)
 
 
+app.command()(show)
+app.command()(perf)
+app.add_typer(catalog_cli.app, name="catalog")
+
+
 def run() -> None:
     """Entry point: every expected error is one clear message and exit code 2."""
     try:
@@ -210,10 +214,10 @@ def run() -> None:
 
 def _usage_error(error: Exception) -> None:
     """Typer's own complaints about arguments: shown as such, exit code 2."""
-    show_error = getattr(error, "show", None)
-    if show_error is not None and hasattr(error, "exit_code"):
+    show_error, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if show_error is not None and code is not None:
         show_error()
-        sys.exit(int(error.exit_code) or 2)
+        sys.exit(int(code) or 2)
     if isinstance(error, OSError):
         typer.echo(f"Error: {error.strerror or error}: {error.filename or ''}", err=True)
         sys.exit(2)

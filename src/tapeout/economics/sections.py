@@ -58,6 +58,13 @@ Range = Annotated[
 ]
 """A quantity of a scenario, in the unit its field's name ends with."""
 
+OptionalRange = Annotated[
+    Quantity | None,
+    BeforeValidator(_read),
+    WithJsonSchema(_QUANTITY_SCHEMA),
+]
+"""The same, where a scenario may say nothing (the default, None, is not read)."""
+
 
 class Section(BaseModel):
     """A part of a scenario: frozen, unknown keys refused."""
@@ -69,7 +76,7 @@ def _fields(terms: tuple[Term, ...]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for term in terms:
         text = f"{term.text} [{term.unit}]"
-        out[term.name] = (Range | None, Field(default=None, description=text))
+        out[term.name] = (OptionalRange, Field(default=None, description=text))
     return out
 
 

@@ -41,7 +41,6 @@ class _ScenarioBase(Section):
     schema_number: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
     title: str = Field(max_length=200)
     question: str = Field(default="", max_length=1000)
-    decision: DecisionSection
     scale: ScaleSection
     traffic: tuple[TrafficSection, ...] = Field(min_length=1)
     slo: dict[str, SloSection]
@@ -56,7 +55,7 @@ class _ScenarioBase(Section):
 
 
 def _scenario_model() -> type[BaseModel]:
-    sections: dict[str, Any] = {
+    sections: dict[str, Any] = {"decision": (DecisionSection, ...)} | {
         name: (model, Field(default_factory=model)) for name, model in GLOBAL_SECTIONS.items()
     }
     return create_model("Scenario", __base__=_ScenarioBase, **sections)

@@ -16,7 +16,7 @@ LEFT_OUT = (
     "Supply ceilings of memory, packages, wafers and racks, except where a scenario states one.",
     "Queueing second by second: capacity is a steady state at the service levels, not a simulated"
     " day; routing, failover and autoscaling are not in it.",
-    "Speculative decoding, disaggregated prefill, cache offload: every chip serves without them.",
+    "Speculative decoding and cache offload: every chip serves without them.",
     "Software gains of merchant stacks after the decision, beyond those in a rival generation.",
     "Real options: a programme is cancelled by lot, not by an optimal rule at each stage.",
     "The best portfolio: strategies are compared as given, no mix is optimised.",
