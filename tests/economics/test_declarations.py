@@ -55,6 +55,8 @@ def sampled(world, seed=4):
         "rival.cadence_years": (0.8, 3.0),
         "software.port_maturity_years": (0.5, 4.0),
         "options.own.shift_years": (0.5, 5.0),
+        "options.own.shift_ratio": (0.5, 5.0),
+        "options.own.eligible_fraction": (0.5, 0.97),
         "options.own.slip_months": (-8.0, 14.0),
         "options.own.months_to_tapeout": (1.0, 14.0),
         "options.own.ramp_years": (0.3, 2.5),

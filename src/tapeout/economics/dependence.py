@@ -26,7 +26,12 @@ from tapeout.economics.types import Objective, SiliconOption, Step, Strategy
 Paths = tuple[str, ...]
 
 _LEVEL = ("tokens_per_s_per_chip", "timing_ratio", "availability_fraction")
-_ANCHOR_ORDER = {"own.first_service": 0, "own.full_volume": 1, "own.end_of_sales": 1}
+_ANCHOR_ORDER = {
+    "own.first_service": 0,
+    "own.full_volume": 1,
+    "own.mature": 1,
+    "own.end_of_sales": 1,
+}
 _FIRST_SERVICE = "own.first_service"
 
 
@@ -86,6 +91,8 @@ class Dependence:
             names += ["sales_window_years", "cancelled"]
         if "own.full_volume" in edges:
             names += ["ramp_years"]
+        if "own.mature" in edges:
+            names += ["ramp_years", "maturity_years"]
         if "own.end_of_sales" in edges:
             names += ["sales_window_years"]
         dated = bool(names) or _FIRST_SERVICE in edges
@@ -177,14 +184,19 @@ class Dependence:
 
     def capacity(self, key: str, seen: frozenset[str] = frozenset()) -> Paths:
         """Capacity of an option over time, in the unit of the plan."""
+        return _union((self.sized(key, seen), self.shape(key)))
+
+    def sized(self, key: str, seen: frozenset[str] = frozenset()) -> Paths:
+        """Capacity an option is sized for: a built one by what its chips give once mature."""
         seen = seen | {key}
         others = (self.capacity(k, seen) for k in self.others(key) if k not in seen)
+        built = self.option(key).kind == "build"
         return _union(
             (
                 self.need(),
                 self.window(key),
                 self.lasting(key) if self._may_outlast(key) else (),
-                self.shape(key),
+                () if built else self.shape(key),
                 self._ramp(key),
                 self._limits(key),
                 *others,
@@ -210,7 +222,7 @@ class Dependence:
     def chips(self, key: str) -> Paths:
         """Chips of an option: taken, in service and retired."""
         gains = self.gains(key, watts=self.in_watts)
-        return _union((self.capacity(key), self.lasting(key), self.level(key), gains))
+        return _union((self.sized(key), self.lasting(key), self.level(key), gains))
 
     def busy(self, key: str) -> Paths:
         """Share of an option's capacity in use."""
@@ -222,7 +234,7 @@ class Dependence:
             return (*self.capacity(key), "site.pue_ratio")
         watts = (f"options.{key}.it_w_per_chip",)
         gains = self.gains(key, tokens=False, watts=True)
-        parts = (self.capacity(key), self.lasting(key), self.level(key), watts, gains)
+        parts = (self.sized(key), self.lasting(key), self.level(key), watts, gains)
         return _union(parts)
 
     def meter_power(self, key: str) -> Paths:

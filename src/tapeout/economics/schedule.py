@@ -28,8 +28,9 @@ SCHEDULE_INPUTS = tuple(
 class Schedule:
     """Dates of the own programme in years from the decision; arrays are (draw or 1,).
 
-    `planned_tapeout` and `planned_service` are the dates without slip or extra stepping. `alive` is
-    zero where the programme is cancelled before volume, else one.
+    `mature` is when the ramp and the software are both done. `planned_tapeout` and
+    `planned_service` are the dates without slip or extra stepping. `alive` is zero where the
+    programme is cancelled before volume, else one.
     """
 
     planned_tapeout: Floats
@@ -37,6 +38,7 @@ class Schedule:
     tapeout: Floats
     first_service: Floats
     full_volume: Floats
+    mature: Floats
     end_of_sales: Floats
     alive: Floats
 
@@ -45,6 +47,7 @@ class Schedule:
         return {
             "own.first_service": self.first_service,
             "own.full_volume": self.full_volume,
+            "own.mature": self.mature,
             "own.end_of_sales": self.end_of_sales,
         }[name]
 
@@ -68,6 +71,7 @@ def schedule(inputs: Inputs) -> Schedule:
         tapeout=to_tapeout + slip,
         first_service=first,
         full_volume=first + ramp,
+        mature=first + np.maximum(ramp, inputs.flat(f"{OWN}.maturity_years")),
         end_of_sales=first + inputs.flat(f"{OWN}.sales_window_years"),
         alive=1.0 - inputs.flat(f"{OWN}.cancelled"),
     )

@@ -123,6 +123,12 @@ def rate_by_quarter(
     return np.broadcast_to(rate, (rate.shape[0], quarters))
 
 
+def mature_rate(option: SiliconOption, inputs: Inputs) -> Floats:
+    """Tokens per second and chip once software and availability are mature, (draw or 1, 1)."""
+    availability = inputs(f"options.{option.key}.availability_fraction")
+    return base_rate(option, inputs) * availability
+
+
 def own_derating(inputs: Inputs, dates: Schedule, time_years: Floats) -> Floats:
     """Software maturity, early availability and shift of the workload for the own chip."""
     since = time_years - dates.first_service[:, None]
@@ -242,6 +248,7 @@ def _supply(
         active=active,
         life_quarters=option_life_quarters(option, inputs),
         ramp_fraction=ramp,
+        sizing_unit_per_chip=None if ramp is None or watts else mature_rate(option, inputs),
         carried=carried,
         vintage_gain=power_gain if watts else tokens_gain,
         ceiling_chips=_ceiling(option, inputs),

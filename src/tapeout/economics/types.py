@@ -71,7 +71,7 @@ class Step:
     """One option over a span of time.
 
     `start` and `end` are years from the decision date, or an anchor of the own programme:
-    "own.first_service", "own.full_volume", "own.end_of_sales".
+    "own.first_service", "own.full_volume", "own.mature", "own.end_of_sales".
     """
 
     option: str

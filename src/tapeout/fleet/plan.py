@@ -46,6 +46,9 @@ class Supply:
         Most chips that can be had in a quarter.
     smallest_chips : float
         Smallest fleet that makes sense (one replica).
+    sizing_unit_per_chip : array, shape (draw or 1, quarter), or None
+        Capacity of a chip by which a ramped option is sized, where that is not what it gives at
+        the time: a fleet is ordered for what its chips will give once mature. None: unit_per_chip.
     share_fraction : array, shape (draw or 1, quarter), or None
         Largest share of the need that an option without a ramp is filled to. None: no limit.
     """
@@ -60,6 +63,7 @@ class Supply:
     ceiling_chips: Floats | None = None
     smallest_chips: float = 0.0
     share_fraction: Floats | None = None
+    sizing_unit_per_chip: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,8 @@ class _Stock:
         self.supply = supply
         self.noise = ROUNDING * need.max(axis=1)
         self.unit = _by_quarter(supply.unit_per_chip, shape)
+        sizing = supply.sizing_unit_per_chip
+        self.sizing = self.unit if sizing is None else _by_quarter(sizing, shape)
         self.active = _by_quarter(supply.active, shape)
         ramp, ceiling = supply.ramp_fraction, supply.ceiling_chips
         self.ramp = None if ramp is None else _by_quarter(ramp, shape)
@@ -139,9 +145,15 @@ class _Stock:
         capacity: Floats = np.maximum(self.running[""], 0.0) * self.unit[quarter]
         return capacity
 
+    def ramp_up(self, quarter: int, wanted: Floats) -> None:
+        """Top a ramped option up to its share of what is wanted, by the unit it is sized in."""
+        assert self.ramp is not None
+        sized = np.maximum(self.running[""], 0.0) * self.sizing[quarter]
+        self.take(quarter, np.maximum(self.ramp[quarter] * wanted - sized, 0.0))
+
     def take(self, quarter: int, shortfall: Floats) -> None:
         """Take the chips that close a shortfall of capacity, where that is possible."""
-        each = self.weights[""][quarter] * self.unit[quarter]
+        each = self.weights[""][quarter] * self.sizing[quarter]
         real = (shortfall > self.noise) & (each > 0)
         wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=real)
         wanted *= self.active[quarter]
@@ -203,9 +215,7 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
         for stock in stocks:
             stock.expire(quarter)
         for stock in ramped:
-            assert stock.ramp is not None
-            target = stock.ramp[quarter] * wanted[quarter]
-            stock.take(quarter, np.maximum(target - stock.capacity(quarter), 0.0))
+            stock.ramp_up(quarter, wanted[quarter])
         short = wanted[quarter].copy()
         for stock in stocks:
             short -= stock.capacity(quarter)

@@ -20,7 +20,7 @@ from tapeout.sources import Ledger
 from tapeout.study.evaluate import Problem
 from tapeout.study.scenario import years_from
 
-ANCHORS = ("own.first_service", "own.full_volume", "own.end_of_sales")
+ANCHORS = ("own.first_service", "own.full_volume", "own.mature", "own.end_of_sales")
 TERM_YEARS = {"on-demand": 0.25, "contract": 1.0, "take-or-pay": 3.0}
 
 
