@@ -170,7 +170,7 @@ def strategy(*steps):
 
 
 BRIDGE = strategy(
-    Step(option="tpu", end="own.full_volume"), "own", Step(option="gpu", start="own.full_volume")
+    Step(option="tpu", end="own.mature"), "own", Step(option="gpu", start="own.mature")
 )
 
 

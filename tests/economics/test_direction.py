@@ -105,12 +105,17 @@ def test_a_cheaper_gpu_never_helps_building(world, future, factor):
 @settings(max_examples=20)
 @given(future=futures(), months=st.floats(0.0, 18.0))
 def test_a_slip_never_helps_a_chip_that_pays(world, future, months):
-    """A chip at twice the GPU's tokens a dollar or better: late is never better than on time."""
+    """Late is never better than on time, where the bridge is dearer than what follows the chip.
+
+    Where it is cheaper, a slip trades dear years after the chip for cheap ones before it.
+    """
     good = future | {
         "options.own.tokens_per_s_per_chip": 4000.0, "options.own.cancelled": 0.0,
         "options.own.shift_years": 1e6, "options.own.spins": 0.0, "options.own.slip_months": 0.0,
         "options.gpu.price_usd": 60_000.0, "rival.tokens_per_usd_gain_ratio": 1.0,
         "market.rent_drift_per_year": 0.0,
+        "options.tpu.rent_usd_per_chip_hour": 15.0, "options.own.nre_usd": 1e6, "options.own.software_usd_per_year": 1e5,
+        "options.own.bring_up_usd": 1e5, "options.own.mask_set_usd": 1e5,
     }  # fmt: skip
     values = world.inputs(good).replace({"options.own.slip_months": np.array([0.0, months])})
     on_time, late = saving(world, values)
