@@ -243,7 +243,7 @@ MACHINE = [
     r"\bpypi\." + "org/simple",
     "index" + "-url",
     "artifact" + "ory",
-    r"\.internal" + r"\b",
+    r"\.inter" + r"nal\b",
 ]
 
 
