@@ -101,7 +101,6 @@ def test_the_help_screen_starts_light():
 # sizes
 
 
-@pytest.mark.xfail(reason="study/decide.py is still to be divided", strict=True)
 def test_no_module_is_longer_than_a_long_read():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
@@ -130,7 +129,6 @@ FACTORS = {
 BINARY = {2**10, 2**20, 2**30, 2**40}
 
 
-@pytest.mark.xfail(reason="study still writes 365.25 days and 1e9 dollars", strict=True)
 def test_conversion_factors_have_names():
     """A number times or over a bare 1e9 or 3600 hides a unit: write its name of `constants`.
 

@@ -72,15 +72,15 @@ def test_an_overlay_shows_through(tmp_path):
     )
     assert "650 W" in _run("show", "h100", "--overlay", str(path))
     path.write_text("")
-    assert "names nothing" in _run("show", "h100", "--overlay", str(path), status=1)
+    assert "names nothing" in _run("show", "h100", "--overlay", str(path), status=2)
 
 
 def test_an_unknown_name_is_answered_with_near_ones():
-    assert "did you mean 'h100'" in _run("show", "h10O", status=1)
+    assert "did you mean 'h100'" in _run("show", "h10O", status=2)
 
 
 def test_a_bad_date_is_answered():
-    assert "YYYY-MM-DD" in _run("stale", "--as-of", "soon", status=1)
+    assert "YYYY-MM-DD" in _run("stale", "--as-of", "soon", status=2)
 
 
 def test_help_shows_examples():

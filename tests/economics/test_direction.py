@@ -114,7 +114,8 @@ def test_a_slip_never_helps_a_chip_that_pays(world, future, months):
         "options.own.shift_years": 1e6, "options.own.spins": 0.0, "options.own.slip_months": 0.0,
         "options.gpu.price_usd": 60_000.0, "rival.tokens_per_usd_gain_ratio": 1.0,
         "market.rent_drift_per_year": 0.0,
-        "options.tpu.rent_usd_per_chip_hour": 15.0, "options.own.nre_usd": 1e6, "options.own.software_usd_per_year": 1e5,
+        "options.tpu.rent_usd_per_chip_hour": 15.0, "options.own.nre_usd": 1e6,
+        "options.own.software_usd_per_year": 1e5,
         "options.own.bring_up_usd": 1e5, "options.own.mask_set_usd": 1e5,
     }  # fmt: skip
     values = world.inputs(good).replace({"options.own.slip_months": np.array([0.0, months])})

@@ -206,6 +206,22 @@ def test_a_folder_of_something_else_is_left_alone(built, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_folder_with_a_manifest_of_something_else_is_left_alone(built, tmp_path):
+    """A web page has a manifest.json as well."""
+    (tmp_path / "manifest.json").write_text('{"name": "my page"}')
+    with pytest.raises(ProblemsError, match="exists and holds something else"):
+        built.write(tmp_path)
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "my page"}'
+
+
+def test_a_report_beside_the_results_survives_a_second_run(built, tmp_path):
+    built.write(tmp_path / "out")
+    (tmp_path / "out" / "report.html").write_text("<html>")
+    built.write(tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").read_text() == "<html>"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_failed_write_leaves_what_was_there(built, tmp_path, monkeypatch):
     built.write(tmp_path / "out")
     before = (tmp_path / "out" / "verdict.json").read_bytes()

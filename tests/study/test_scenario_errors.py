@@ -129,7 +129,6 @@ def test_several_mistakes_of_value_are_named_at_once(make, tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.xfail(reason="an unknown model is not yet said with its path", strict=True)
 def test_a_model_nobody_knows_is_answered_with_a_suggestion(make, tmp_path):
     scenario = make.small(traffic__0__model="gpt-oss-120")
     for option in scenario["options"].values():

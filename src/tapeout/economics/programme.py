@@ -330,26 +330,28 @@ def _idle_hall_line(case: Case) -> list[Entry]:
 
 
 def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
-    """Revenue (contribution objective only) and demand left unserved, priced at its value."""
+    """Demand left unserved at its value, or, where contribution counts, revenue.
+
+    What is not served earns nothing: charging it as well would count it twice.
+    """
     time = mid_quarter_years(case.quarters)[None, :]
     value, value_inputs = token_value(case, time)
-    quantity = case.depends.all_tokens()
-    unserved = Line(
-        key="unserved",
-        holder=Holder.CUSTOMER,
-        formula="unserved output tokens x their value",
-        inputs=(*quantity, *value_inputs),
-    )
-    entries: list[Entry] = [(unserved, unmet_tokens(case) / MTOK * value)]
+    inputs = (*case.depends.all_tokens(), *value_inputs)
     if case.objective == "contribution":
         line = Line(
             key="revenue",
             holder=Holder.CUSTOMER,
             formula="- output tokens served x their value",
-            inputs=(*quantity, *value_inputs),
+            inputs=inputs,
         )
-        entries.append((line, -tokens / MTOK * value))
-    return entries
+        return [(line, -tokens / MTOK * value)]
+    line = Line(
+        key="unserved",
+        holder=Holder.CUSTOMER,
+        formula="unserved output tokens x their value",
+        inputs=inputs,
+    )
+    return [(line, unmet_tokens(case) / MTOK * value)]
 
 
 def token_value(case: Case, time_years: Floats) -> tuple[Floats, tuple[str, ...]]:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tapeout.constants import DAY_S, MEGA, MTOK, QUARTERS_PER_YEAR, YEAR_HOURS
+from tapeout.constants import CALENDAR_YEAR_DAYS, DAY_S, MEGA, MTOK, QUARTERS_PER_YEAR, YEAR_HOURS
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.prices import chip_price_usd
 from tapeout.economics.schedule import OWN
 from tapeout.economics.supply import Fleet
 from tapeout.economics.types import CashFlow, Inputs
 from tapeout.numerics import Floats
-from tapeout.study.capacity import Capacity
+from tapeout.study.capacity import Capacity, traffic_of
+from tapeout.study.checks import in_term_unit, known_terms
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate
 from tapeout.study.futures import Sampler
 
@@ -63,7 +64,7 @@ def quarter_start(start: dt.date, quarter: int) -> dt.date:
 
 def date_after(start: dt.date, years: float) -> dt.date:
     """Date a span of years after the decision."""
-    return start + dt.timedelta(days=round(years * 365.25))
+    return start + dt.timedelta(days=round(years * CALENDAR_YEAR_DAYS))
 
 
 def cash_rows(case: CentralCase, start: dt.date) -> list[dict[str, Any]]:
@@ -292,7 +293,8 @@ def _search_range(sampler: Sampler, path: str) -> tuple[float, float]:
     low = figure.value if figure.low is None else figure.low
     high = figure.value if figure.high is None else figure.high
     most = 1.0 if figure.unit == "fraction" else float("inf")
-    return low * 0.5, min(high * 1.5, most)
+    # half as far again on either side, whatever the sign
+    return low * (0.5 if low > 0 else 1.5), min(high * (1.5 if high > 0 else 0.5), most)
 
 
 DEFAULT_FUTURES: tuple[tuple[str, str, dict[str, float]], ...] = (
@@ -323,8 +325,10 @@ DEFAULT_FUTURES: tuple[tuple[str, str, dict[str, float]], ...] = (
 
 def regret_rows(problem: Problem, sampler: Sampler, scenario: Any) -> list[dict[str, Any]]:
     """Cost of every strategy in named futures, and its regret against the best one there."""
+    terms = known_terms(scenario)
     named = [
-        (f.key, f.title or f.key, {p: q.value for p, q in f.set.items()}) for f in scenario.future
+        (f.key, f.title or f.key, {p: in_term_unit(p, q, terms).value for p, q in f.set.items()})
+        for f in scenario.future
     ]
     if not named:
         worst = float(sampler.shift_ratios.min())
@@ -375,12 +379,13 @@ def our_figures(
         for name, bound in outcomes.boundaries.items():
             out[f"g_ship.{name}"] = float(bound.g_ship[0])
     tokens = float(problem.setting.demand_profile.max()) * DAY_S
+    classes, shares = traffic_of(scenario)
     per_output = sum(
-        (one.share or 0.0) * (1.0 + one.input_tokens / one.output_tokens)
-        for one in scenario.traffic
+        float(share) * (1.0 + one.input_tokens / one.output_tokens)
+        for one, share in zip(classes, shares, strict=False)  # shifted classes have no share
     )
     out["scale.output_tokens_per_day"] = tokens
-    out["scale.total_tokens_per_day"] = tokens * (per_output or 1.0)
+    out["scale.total_tokens_per_day"] = tokens * per_output
     return out
 
 

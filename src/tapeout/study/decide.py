@@ -16,12 +16,10 @@ import polars as pl
 
 from tapeout import __version__
 from tapeout.catalog import Catalog, load
-from tapeout.constants import MTOK
-from tapeout.economics.levelised import delivered_advantage, unit_cost
+from tapeout.economics.levelised import unit_cost
 from tapeout.economics.schedule import OWN
 from tapeout.errors import ProblemsError
 from tapeout.numerics import BLOCK, Draws, Floats
-from tapeout.quantities import Quantity
 from tapeout.sources import Ledger
 from tapeout.study import tables
 from tapeout.study.boundary import claim_ratio, priors, share_that_pays, threshold
@@ -39,14 +37,25 @@ from tapeout.study.central import (
     unit_rows,
 )
 from tapeout.study.chains import reconciliation, triangulation
+from tapeout.study.checks import check_all
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
+from tapeout.study.facts import (
+    bought_advantages,
+    break_even_volume_share,
+    contribution_ranking,
+    hinges,
+    memory_gb,
+    ranking,
+    references,
+    scope_of,
+)
 from tapeout.study.futures import Sampler, sampler
-from tapeout.study.problem import assemble, check_meaning
+from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scenario import load_scenario
 from tapeout.study.statistics import concatenate, share_cheapest, summary
-from tapeout.study.verdict import LEFT_OUT, in_words, sentences
+from tapeout.study.verdict import LEFT_OUT, sentences
 
 Progress = Callable[[str, float], None]
 
@@ -86,7 +95,7 @@ def prepare(folder: Path, *, overlay: Path | None = None, patches: tuple[str, ..
     scenario = load_scenario(folder, patches)
     own_overlay = (folder if folder.is_dir() else folder.parent) / "catalog.toml"
     catalog = load(overlay or (own_overlay if own_overlay.is_file() else None))
-    wrong = check_meaning(scenario)
+    wrong = check_all(scenario, catalog)
     if wrong:
         raise ProblemsError(what, wrong)
     study, _ = build(scenario, catalog, what)
@@ -483,134 +492,6 @@ def build_facts(
         "advantage_over_bought": bought_advantages(study, case, outcomes),
         "triangulation": triangulation(problem, case, scenario),
     }
-
-
-def bought_advantages(study: Study, case: CentralCase, outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Own tokens per dollar over each bought chip as it is sold today, central case.
-
-    Not g_ship: the own chip is taken at its first service, the other at its present generation.
-    """
-    rows = []
-    for key, option in study.problem.setting.options.items():
-        if option.kind != "buy":
-            continue
-        released = case.inputs.flat(f"options.{key}.generation_years")
-        other = unit_cost(option, case.inputs, at_years=released)
-        gained = delivered_advantage(outcomes.unit["own"], other)
-        rows.append(
-            {
-                "option": key,
-                "title": option.title,
-                "ratio": float(gained.g_ship[0]),
-                "usd_per_mw_ratio": float(gained.usd_per_mw_ratio[0]),
-                "tokens_per_mw_ratio": float(gained.tokens_per_mw_ratio[0]),
-            }
-        )
-    return rows
-
-
-def break_even_volume_share(outcomes: Outcomes) -> float:
-    """Share of planned volume at which building pays in the central case."""
-    bound = outcomes.boundaries["list"]
-    gain = float((bound.a_usd - bound.b_usd / bound.g_ship)[0])
-    return float(bound.fixed_usd[0]) / gain if gain > 0 else float("inf")
-
-
-def scope_of(scenario: Any) -> str:
-    """Scope in words."""
-    years = f"over {scenario.decision.horizon_years} years"
-    if scenario.scale.sized_by == "mw":
-        return f"{scenario.scale.mw:,.0f} MW {years}"
-    tokens = sum(one.output_tokens_per_day for one in scenario.traffic)
-    return f"{in_words(tokens)} output tokens a day {years}"
-
-
-def ranking(
-    cost: Mapping[str, Floats],
-    titles: Mapping[str, str],
-    cheapest: Mapping[str, float],
-    drawn: Futures,
-) -> list[dict[str, Any]]:
-    """Strategies by expected cost, cheapest first."""
-    rows = [
-        {
-            "strategy": key,
-            "title": titles[key],
-            "p_cheapest": cheapest[key],
-            "lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot[key])) * MTOK,
-            "value_weighted_lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot_by_value[key]))
-            * MTOK,
-        }
-        | {f"{name}_usd": value for name, value in summary(usd, drawn.draws.scramble).items()}
-        for key, usd in cost.items()
-    ]
-    return sorted(rows, key=lambda row: float(row["mean_usd"]))
-
-
-def contribution_ranking(drawn: Futures, titles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Strategies by expected contribution, highest first."""
-    best = share_cheapest({key: -usd for key, usd in drawn.contribution.items()})
-    rows = [
-        {"strategy": key, "title": titles[key], "p_best": best[key]}
-        | {f"{name}_usd": value for name, value in summary(usd, drawn.draws.scramble).items()}
-        for key, usd in drawn.contribution.items()
-    ]
-    return sorted(rows, key=lambda row: -float(row["mean_usd"]))
-
-
-def hinges(study: Study, order: list[dict[str, Any]]) -> dict[str, Any]:
-    """Options whose price no source publishes, and what leads without them."""
-    problem, ledger = study.problem, study.ledger
-    assumed = []
-    for key, option in problem.setting.options.items():
-        path = {
-            "rent": f"options.{key}.rent_usd_per_chip_hour",
-            "buy": f"options.{key}.price_usd",
-        }.get(option.kind)
-        if path and (path not in ledger or not ledger[path].is_sourced):
-            assumed.append(key)
-    left = [
-        row["title"]
-        for row in order
-        if not any(step.option in assumed for step in problem.strategy(row["strategy"]).steps)
-    ]
-    return {
-        "assumed_prices": [problem.setting.options[key].title for key in assumed],
-        "best_without_assumed": left[0] if left else "none",
-    }
-
-
-def memory_gb(study: Study) -> dict[str, float]:
-    """Gigabytes of memory on each option's package."""
-    return {
-        key: study.ledger[f"options.{key}.memory_gb"].chosen.value
-        for key, option in study.problem.setting.options.items()
-        if f"options.{key}.memory_gb" in study.ledger and option.kind in ("buy", "build")
-    }
-
-
-def references(scenario: Any, ours: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Figures from outside beside ours."""
-    rows = []
-    for one in scenario.reference:
-        value: Quantity = one.value
-        mine = ours.get(one.compare)
-        rows.append(
-            {
-                "key": one.key,
-                "title": one.title or one.key,
-                "compare": one.compare,
-                "ours": mine,
-                "theirs": value.value,
-                "theirs_low": value.low,
-                "theirs_high": value.high,
-                "source": value.source,
-                "source_url": value.source_url,
-                "why": value.why,
-                "ratio": None if mine is None or not value.value else mine / value.value,
-            }
-        )
-    return rows
 
 
 def decision_dates(study: Study, seed: int) -> list[dict[str, Any]]:

@@ -249,7 +249,10 @@ def sizing_option(scenario: Any) -> str:
     """The option whose chips fill the megawatts: the stated one, the own chip, or the first."""
     if scenario.scale.of:
         return str(scenario.scale.of)
-    return "own" if "own" in scenario.options else next(iter(scenario.options))
+    if "own" in scenario.options:
+        return "own"
+    with_chips = [key for key, one in scenario.options.items() if one.kind != "api"]
+    return str((with_chips or list(scenario.options))[0])
 
 
 def assemble(

@@ -89,7 +89,7 @@ class _Resolver:
             path = f"options.{key}.{term.name}"
             written = getattr(option, term.name)
             if written is not None:
-                self.write(path, term, written)
+                self.write(path, term, written, record)
             elif term.default != "procurement":
                 self.default(path, term, record)
         if option.kind == "build" and option.memory_consigned_fraction is None:
@@ -123,7 +123,7 @@ class _Resolver:
         )
         self.enter(f"options.{key}.memory_consigned_fraction", figure, "scenario")
 
-    def write(self, path: str, term: Term, written: Quantity) -> None:
+    def write(self, path: str, term: Term, written: Quantity, record: Any = None) -> None:
         """Take a value from the scenario."""
         try:
             quantity = in_unit(written, term.unit)
@@ -145,17 +145,25 @@ class _Resolver:
             source_url=quantity.source_url,
             source_title=quantity.source,
         )
-        rejected = self.beaten(term)
+        rejected = self.beaten(term, record)
         why = quantity.why or ("" if quantity.source else "stated by the scenario")
         self.ledger.add(
             Resolved(path=path, chosen=figure, rejected=rejected, set_by="scenario", why=why)
         )
 
-    def beaten(self, term: Term) -> tuple[Figure, ...]:
+    def beaten(self, term: Term, record: Any = None) -> tuple[Figure, ...]:
         """What the default would have been, shown beside the override."""
         if isinstance(term.default, str) and term.default.startswith("driver:"):
             driver = self.catalog.driver(term.default.removeprefix("driver:"))
             return (_in_term_unit(driver.chosen, term),)
+        if (
+            isinstance(term.default, str)
+            and term.default.startswith("chip:")
+            and record is not None
+        ):
+            field, _, condition = term.default.removeprefix("chip:").partition(":")
+            found = record.figure(field, condition)
+            return () if found is None else (_as_term(found.chosen, term),)
         return ()
 
     def enter(self, path: str, figure: Figure, set_by: str, why: str = "") -> None:
@@ -218,10 +226,7 @@ class _Resolver:
     def take(self, path: str, term: Term, found: Resolved) -> None:
         """Take a catalogue figure, in the term's unit, with a range."""
         ranged = with_default_range(found)
-        if ranged.chosen.unit == "B" and term.unit == "count":
-            chosen = _scaled(ranged.chosen, 1 / GIGA, "count")
-        else:
-            chosen = _in_term_unit(ranged.chosen, term)
+        chosen = _as_term(ranged.chosen, term)
         why = "; ".join(text for text in (ranged.why, f"from {found.path}") if text)
         self.ledger.add(replace(ranged, path=path, chosen=chosen, why=why))
 
@@ -234,6 +239,13 @@ def _scaled(figure: Figure, factor: float, unit: str) -> Figure:
         low=None if figure.low is None else figure.low * factor,
         high=None if figure.high is None else figure.high * factor,
     )
+
+
+def _as_term(figure: Figure, term: Term) -> Figure:
+    """A figure of the catalogue in the term's unit; memory is counted in gigabytes."""
+    if figure.unit == "B" and term.unit == "count":
+        return _scaled(figure, 1 / GIGA, "count")
+    return _in_term_unit(figure, term)
 
 
 def _in_term_unit(figure: Figure, term: Term) -> Figure:
@@ -268,12 +280,23 @@ def _shown(quantity: Quantity) -> str:
 
 def out_of_bounds(term: Term, quantity: Quantity) -> str:
     """Say what is wrong with a value's sign or size, if anything."""
-    numbers = [n for n in (quantity.low, quantity.value, quantity.high) if n is not None]
-    if term.sign in ("positive", "count") and min(numbers) < 0:
-        return "must not be negative"
-    if term.sign == "fraction" and not (min(numbers) >= 0 and max(numbers) <= 1):
-        return "must lie between 0 and 1"
-    return ""
+    return term.wrong([n for n in (quantity.low, quantity.value, quantity.high) if n is not None])
+
+
+def _resolved(scenario: Any, catalog: Catalog) -> _Resolver:
+    resolver = _Resolver(scenario, catalog)
+    for name, terms in GLOBAL_TERMS.items():
+        resolver.section(name, terms, getattr(scenario, name))
+    for key, option in scenario.options.items():
+        resolver.option(key, option)
+        if option.kind in ("buy", "build") and option.ceiling_chips_per_quarter is None:
+            resolver.omitted.append(f"supply ceiling of {key}: no figure, so none is applied")
+    return resolver
+
+
+def resolution_problems(scenario: Any, catalog: Catalog) -> list[Problem]:
+    """Every value of a scenario that cannot be resolved."""
+    return _resolved(scenario, catalog).problems
 
 
 def resolve(scenario: Any, catalog: Catalog, what: str) -> Resolution:
@@ -284,13 +307,7 @@ def resolve(scenario: Any, catalog: Catalog, what: str) -> Resolution:
     ProblemsError
         Every value that cannot be resolved, with its remedy.
     """
-    resolver = _Resolver(scenario, catalog)
-    for name, terms in GLOBAL_TERMS.items():
-        resolver.section(name, terms, getattr(scenario, name))
-    for key, option in scenario.options.items():
-        resolver.option(key, option)
-        if option.kind in ("buy", "build") and option.ceiling_chips_per_quarter is None:
-            resolver.omitted.append(f"supply ceiling of {key}: no figure, so none is applied")
+    resolver = _resolved(scenario, catalog)
     problems = resolver.problems
     if problems:
         raise ProblemsError(what, problems)

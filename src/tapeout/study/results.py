@@ -22,6 +22,7 @@ from tapeout.errors import Problem, ProblemsError
 
 SCHEMA = 1
 TABLES = ("inputs", "totals", "cashflow", "boundary", "capacity", "sensitivity", "savings")
+FILES = ("manifest.json", "verdict.json", "run.json", *(f"{name}.parquet" for name in TABLES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,7 @@ class Results:
             The target exists and is not a results folder.
         """
         folder = folder.absolute()
-        if (
-            folder.exists()
-            and not (folder / "manifest.json").is_file()
-            and (not folder.is_dir() or any(folder.iterdir()))
-        ):
+        if folder.exists() and not _is_replaceable(folder):
             raise ProblemsError(
                 f"results {folder}",
                 [
@@ -79,12 +76,44 @@ class Results:
             for name, table in self.tables.items():
                 table.write_parquet(fresh / f"{name}.parquet", compression="zstd", statistics=False)
             fresh.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            fresh.rename(folder)
+            _swap(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether a path is an empty folder, or one with results of this program."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"schema", "tapeout"} <= set(manifest)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put the fresh folder where the old one is; at every moment one of them is whole.
+
+    Files of others, a report perhaps, stay where they are.
+    """
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = fresh.with_name(f"{fresh.name}.old")
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    for path in old.iterdir():
+        if path.name not in FILES:
+            path.rename(folder / path.name)
+    shutil.rmtree(old)
 
 
 def plain(value: Any) -> Any:

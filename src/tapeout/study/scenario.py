@@ -15,11 +15,13 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from tapeout.constants import CALENDAR_YEAR_DAYS
 from tapeout.economics.sections import (
     GLOBAL_SECTIONS,
     DecisionSection,
     FutureSection,
     InstalledSection,
+    Key,
     OfftakeSection,
     Option,
     PriorSection,
@@ -44,7 +46,7 @@ class _ScenarioBase(Section):
     scale: ScaleSection
     traffic: tuple[TrafficSection, ...] = Field(min_length=1)
     slo: dict[str, SloSection]
-    options: dict[str, Option] = Field(min_length=1)
+    options: dict[Key, Option] = Field(min_length=1)
     strategy: tuple[StrategySection, ...] = Field(min_length=1)
     prior: tuple[PriorSection, ...] = ()
     future: tuple[FutureSection, ...] = ()
@@ -218,7 +220,9 @@ def _short(value: object) -> str:
 
 def _problem(item: Any, raw: Mapping[str, Any], prefix: str = "") -> Problem:
     """Turn one pydantic error into a problem with a dotted path and a suggestion."""
-    location = [str(part) for part in item["loc"] if part not in ("buy", "rent", "build", "api")]
+    location = [str(part) for part in item["loc"]]
+    if location[:1] == ["options"] and len(location) > 2:
+        del location[2]  # the kind, by which pydantic chose among the models of an option
     path = prefix + ".".join(location)
     kind = item["type"]
     value = "" if kind in ("missing", "union_tag_not_found") else _short(item.get("input"))
@@ -257,7 +261,8 @@ def _step(here: Any, part: str) -> Any:
 def _descend(node: Any, part: str) -> Any:
     if part in node.get("properties", {}):
         return node["properties"][part]
-    extra = node.get("additionalProperties")
+    patterns = list(node.get("patternProperties", {}).values())  # keys of a checked shape
+    extra = patterns[0] if patterns else node.get("additionalProperties")
     return node.get("items") or (extra if isinstance(extra, dict) else {})
 
 
@@ -274,7 +279,7 @@ def _deref(node: Any, schema: Any, here: Any) -> Any:
 
 def years_from(start: dt.date, date: dt.date) -> float:
     """Years between two dates, negative before the start."""
-    return (date - start).days / 365.25
+    return (date - start).days / CALENDAR_YEAR_DAYS
 
 
 def scenario_error(what: str, problems: list[Problem]) -> TapeoutError:

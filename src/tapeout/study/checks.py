@@ -1,0 +1,304 @@
+"""Everything wrong with the meaning of a scenario, found before anything is computed.
+
+References that lead nowhere, fields that need each other, spans that are empty, paths that name no
+input: each with its dotted path and remedy, together with every value that cannot be resolved.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tapeout.catalog import Catalog
+from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.schedule import OWN
+from tapeout.economics.term import Term
+from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS
+from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, nearest
+from tapeout.quantities import Quantity, in_unit
+from tapeout.study.capacity import STATED
+from tapeout.study.problem import check_meaning, sizing_option, strategies
+from tapeout.study.resolve import resolution_problems
+from tapeout.study.scenario import years_from
+from tapeout.workload import load_model
+
+# inputs of the model that a named future may set and no scenario states
+TOSSED: Mapping[str, str] = {
+    f"{OWN}.slip_months": "months",
+    f"{OWN}.spins": "count",
+    f"{OWN}.cancelled": "fraction",
+    f"{OWN}.shift_years": "years",
+    f"{OWN}.shift_ratio": "ratio",
+}
+
+
+def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
+    """Find everything wrong with a scenario of the right shape."""
+    return [
+        *check_meaning(scenario),
+        *_check_pairs(scenario),
+        *_check_sizing(scenario),
+        *_check_spans(scenario),
+        *_check_repeats(scenario),
+        *_check_paths(scenario),
+        *_check_beliefs(scenario),
+        *_check_models(scenario),
+        *_check_available(scenario, catalog),
+        *resolution_problems(scenario, catalog),
+    ]
+
+
+def _check_pairs(scenario: Any) -> list[Problem]:
+    """A minimum needs its span and the other way round."""
+    wrong = []
+    for key, option in scenario.options.items():
+        if option.kind != "rent":
+            continue
+        pair = {name: getattr(option, name) for name in ("minimum_usd_per_year", "minimum_years")}
+        if len([one for one in pair.values() if one is None]) == 1:
+            missing = next(name for name, one in pair.items() if one is None)
+            wrong.append(_missing(f"options.{key}.{missing}", "a take-or-pay minimum needs both"))
+    return wrong
+
+
+def _missing(path: str, remedy: str) -> Problem:
+    return Problem(path=path, value="", message="missing", remedy=remedy)
+
+
+def _check_sizing(scenario: Any) -> list[Problem]:
+    wrong = []
+    if scenario.scale.sized_by == "mw":
+        key = sizing_option(scenario)
+        if key in scenario.options and scenario.options[key].kind == "api":
+            wrong.append(
+                Problem(
+                    path="scale.of",
+                    value=repr(key),
+                    message="tokens bought fill no megawatts",
+                    remedy="name an option with a chip, or size by demand",
+                )
+            )
+    if scenario.decision.alternative == "own":
+        wrong.append(
+            Problem(
+                path="decision.alternative",
+                value="'own'",
+                message="the own chip cannot be its own alternative",
+                remedy="name the option it competes with",
+            )
+        )
+    return wrong
+
+
+def _check_spans(scenario: Any) -> list[Problem]:
+    """Steps that never open, anchors without an own chip, demand after the horizon."""
+    wrong = []
+    horizon = float(scenario.decision.horizon_years)
+    start = scenario.decision.start
+    first = scenario.scale.first_demand
+    if first is not None and years_from(start, first) > horizon - 1.0 / QUARTERS_PER_YEAR:
+        wrong.append(
+            Problem(
+                path="scale.first_demand",
+                value=str(first),
+                message=f"lies after the horizon of {horizon:g} years",
+                remedy="bring it forward or lengthen decision.horizon_years",
+            )
+        )
+    for plan in strategies(scenario, start):
+        builds = any(step.option == "own" for step in plan.steps)
+        for index, step in enumerate(plan.steps):
+            path = f"strategy.{plan.key}.steps[{index}]"
+            anchored = [edge for edge in (step.start, step.end) if isinstance(edge, str)]
+            if anchored and not builds:
+                wrong.append(
+                    Problem(
+                        path=path,
+                        value=repr(anchored[0]),
+                        message="a date of the own chip in a strategy without it",
+                        remedy='add a step with option = "own", or write a date',
+                    )
+                )
+            if not anchored and float(step.end) <= max(float(step.start), 0.0):
+                wrong.append(
+                    Problem(
+                        path=path,
+                        value="",
+                        message="ends before it begins",
+                        remedy="mend its dates",
+                    )
+                )
+    return wrong
+
+
+def _check_repeats(scenario: Any) -> list[Problem]:
+    named = {
+        "traffic": [one.name for one in scenario.traffic],
+        "shifted": [one.name for one in scenario.shifted],
+        "prior": [one.key for one in scenario.prior],
+        "future": [one.key for one in scenario.future],
+        "decision.dates": [one.name for one in scenario.decision.dates],
+    }
+    return [
+        Problem(path=path, value=name, message="name used twice", remedy="rename one")
+        for path, names in named.items()
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+
+
+def known_terms(scenario: Any) -> dict[str, Term]:
+    """Every input a scenario can state, by dotted path."""
+    out = {f"{name}.{one.name}": one for name, terms in GLOBAL_TERMS.items() for one in terms}
+    for key, option in scenario.options.items():
+        out |= {f"options.{key}.{one.name}": one for one in OPTION_TERMS[option.kind]}
+    return out
+
+
+def in_term_unit(path: str, quantity: Quantity, terms: Mapping[str, Term]) -> Quantity:
+    """A quantity of a date or a future in the unit of the input it sets.
+
+    Raises
+    ------
+    UnitError
+        The written unit measures something else.
+    """
+    return in_unit(quantity, terms[path].unit if path in terms else TOSSED[path])
+
+
+def _check_paths(scenario: Any) -> list[Problem]:
+    """Dates and futures set inputs that exist, to values that are possible."""
+    terms = known_terms(scenario)
+    tossed = set(TOSSED) if "own" in scenario.options else set()
+    wrong: list[Problem] = []
+    for date in scenario.decision.dates:
+        wrong += _check_set(f"decision.dates.{date.name}.set", date.set, terms, set())
+    for future in scenario.future:
+        wrong += _check_set(f"future.{future.key}.set", future.set, terms, tossed)
+    return wrong
+
+
+def _check_set(
+    where: str, values: Mapping[str, Quantity], terms: Mapping[str, Term], more: set[str]
+) -> list[Problem]:
+    wrong = []
+    for path, quantity in values.items():
+        if path not in terms and path not in more:
+            hint = did_you_mean(nearest(path, [*terms, *more]))
+            wrong.append(
+                Problem(
+                    path=f"{where}.{path}",
+                    value="",
+                    message="names no input",
+                    remedy=f"did you mean {hint}?" if hint else "`tapeout show` lists all inputs",
+                )
+            )
+            continue
+        try:
+            there = in_term_unit(path, quantity, terms)
+        except UnitError as error:
+            wrong.append(Problem(path=f"{where}.{path}", value="", message=str(error)))
+            continue
+        message = terms[path].wrong(_ends(there)) if path in terms else ""
+        if message:
+            wrong.append(Problem(path=f"{where}.{path}", value="", message=message))
+    return wrong
+
+
+def _ends(quantity: Quantity) -> list[float]:
+    return [n for n in (quantity.low, quantity.value, quantity.high) if n is not None]
+
+
+def _check_beliefs(scenario: Any) -> list[Problem]:
+    """Ratios are positive, shares are shares, a claim is against a chip."""
+    wrong = []
+    for prior in scenario.prior:
+        path = f"prior.{prior.key}"
+        base = scenario.options.get(prior.baseline)
+        if prior.kind == "claim" and base is not None and base.kind == "api":
+            wrong.append(
+                Problem(
+                    path=f"{path}.baseline",
+                    value=repr(prior.baseline),
+                    message="tokens bought have no rated power to claim against",
+                    remedy="name an option with a chip",
+                )
+            )
+        wrong += _check_sizes(path, prior, ("ratio", "delivered"), above=0.0)
+    if scenario.offtake is not None:
+        shares = ("fraction", "default_fraction")
+        wrong += _check_sizes("offtake", scenario.offtake, shares, most=1.0)
+        wrong += _check_sizes("offtake", scenario.offtake, ("price_over_cost_ratio",))
+    return wrong
+
+
+def _check_sizes(
+    path: str,
+    section: Any,
+    names: Iterable[str],
+    *,
+    above: float | None = None,
+    most: float = float("inf"),
+) -> list[Problem]:
+    wrong = []
+    for name in names:
+        quantity = getattr(section, name)
+        if quantity is None:
+            continue
+        ends = _ends(quantity)
+        message = ""
+        if above is not None and min(ends) <= above:
+            message = f"must be more than {above:g}"
+        elif min(ends) < 0 or max(ends) > most:
+            message = "must lie between 0 and 1" if most == 1.0 else "must not be negative"
+        if message:
+            shown = f"{min(ends):g} to {max(ends):g}" if len(ends) > 1 else f"{ends[0]:g}"
+            wrong.append(Problem(path=f"{path}.{name}", value=shown, message=message))
+    return wrong
+
+
+def _check_models(scenario: Any) -> list[Problem]:
+    """Every class names a model that is known."""
+    wrong = []
+    for kind, classes in (("traffic", scenario.traffic), ("shifted", scenario.shifted)):
+        for one in classes:
+            if one.model == STATED:
+                continue
+            try:
+                load_model(one.model)
+            except UnknownNameError as error:
+                hint = did_you_mean(error.suggestions)
+                wrong.append(
+                    Problem(
+                        path=f"{kind}.{one.name}.model",
+                        value=repr(one.model),
+                        message="no such model",
+                        remedy=f"did you mean {hint}?" if hint else "or the path of a config.json",
+                    )
+                )
+    return wrong
+
+
+def _check_available(scenario: Any, catalog: Catalog) -> list[Problem]:
+    """Every chip that a strategy takes is sold before the horizon ends."""
+    start, horizon = scenario.decision.start, scenario.decision.horizon_years
+    wrong = []
+    for key, option in scenario.options.items():
+        if option.kind not in ("buy", "rent"):
+            continue
+        try:
+            record = catalog.chip(option.chip)
+        except UnknownNameError:
+            continue  # said elsewhere
+        released = option.available_from or record.release_date
+        if released is not None and years_from(start, released) >= horizon:
+            wrong.append(
+                Problem(
+                    path=f"options.{key}",
+                    value=str(released),
+                    message=f"{record.name} is sold only after the horizon of {horizon} years",
+                    remedy="choose a chip of the time, or write available_from",
+                )
+            )
+    return wrong
