@@ -338,8 +338,15 @@ def test_the_price_of_tokens_falls_with_each_generation_of_the_reference(world):
 
 def test_served_and_unserved_tokens_are_the_demand(world):
     for steps in (["own"], ["old"], ["old", "own"], world.bridge):
-        cash, _ = world.flow(steps, objective="contribution")
+        cash, _ = world.flow(steps)
         lines = world.by_line(cash)
         worth = cash.token_worth[0] * 3.0 / 1e6
         total = cash.tokens[0] + lines["unserved"] / worth
         assert total == pytest.approx(1.5 * 1e6 * SECONDS * np.ones(40), rel=1e-9)
+
+
+def test_what_is_not_served_earns_nothing_and_is_not_charged_again(world):
+    cash, _ = world.flow(["own"], objective="contribution")
+    lines = world.by_line(cash)
+    assert "unserved" not in lines
+    assert lines["revenue"] == pytest.approx(-cash.tokens[0] / 1e6 * 3.0 * cash.token_worth[0])
