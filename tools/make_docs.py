@@ -21,7 +21,7 @@ EXAMPLE = """\
 from pathlib import Path
 from tapeout.study import decide
 
-verdict = decide(Path("examples/jalapeno"), draws_log2=10).verdict
+verdict = decide(Path("examples/jalapeno")).verdict
 
 print(verdict["sentences"]["headline"])
 for name, needed in verdict["g_star"].items():

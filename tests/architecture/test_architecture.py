@@ -42,7 +42,7 @@ def tracked():
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("needs the git checkout")
-    out = subprocess.run(  # noqa: S603 - fixed arguments
+    out = subprocess.run(
         [git, "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return [ROOT / name for name in out.stdout.split("\0") if name]
@@ -89,7 +89,7 @@ def _imported(node):
 
 
 def test_the_help_screen_starts_light():
-    done = subprocess.run(  # noqa: S603 - our own interpreter and text
+    done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
@@ -277,7 +277,7 @@ def test_every_file_of_the_package_is_tracked_and_so_in_the_wheel():
 def _is_ignored(path):
     git = shutil.which("git")
     asked = [git, "check-ignore", "-q", str(path)]
-    return subprocess.run(asked, cwd=ROOT, check=False).returncode == 0  # noqa: S603
+    return subprocess.run(asked, cwd=ROOT, check=False).returncode == 0
 
 
 def test_data_of_the_package_is_there():

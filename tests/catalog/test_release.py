@@ -255,7 +255,7 @@ def test_importing_the_catalogue_and_loading_it_stays_light():
         "heavy = {'numpy', 'scipy', 'polars', 'pydantic', 'rich', 'typer'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run(  # noqa: S603  # our own interpreter
+    done = subprocess.run(  # our own interpreter
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,7 @@
 """Levelised cost of a token: the finance formula, the waterfall, generations and the advantage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -196,3 +198,12 @@ def test_the_tenants_choice_is_never_dearer_than_staying(world, drift, gain, cad
     tokens, _ = generation_gains(world.options["tpu"], values, at)
     per_token = rent_ratio(world.options["tpu"], values, at) / tokens
     assert per_token[0, 0] <= np.exp(drift * time) * (1 + 1e-12)
+
+
+def test_without_successors_it_is_this_very_chip_whenever_it_is_taken(world):
+    inputs = world.inputs({"rival.cadence_years": 1.0, "options.gpu.generation_years": -3.0})
+    later = np.array([4.0])
+    successor = unit_cost(world.options["gpu"], inputs, at_years=later)
+    same = unit_cost(replace(world.options["gpu"], successors=False), inputs, at_years=later)
+    gain = inputs.flat("rival.tokens_per_usd_gain_ratio")[0] ** 7
+    assert successor.output_tokens_per_year == pytest.approx(same.output_tokens_per_year * gain)

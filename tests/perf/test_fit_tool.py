@@ -89,7 +89,7 @@ def test_effects_are_shrunk_towards_nothing(tool, curves):
 
 @pytest.mark.parametrize("script", ["tools/fit_perf.py", "benchmarks/accuracy.py"])
 def test_without_the_data_the_scripts_say_so_and_return_two(script, tmp_path):
-    done = subprocess.run(  # noqa: S603  # our own script
+    done = subprocess.run(  # our own script
         [sys.executable, str(ROOT / script), str(tmp_path)],
         capture_output=True,
         text=True,

@@ -43,7 +43,7 @@ def test_importing_the_room_loads_no_chart_library():
         "import sys, tapeout.report; heavy = {'altair', 'scipy', 'jinja2', 'vl_convert', 'polars'};"
         "sys.exit(bool(heavy & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_terminal_loads_no_chart_library(tmp_path, build):
@@ -53,4 +53,4 @@ def test_the_terminal_loads_no_chart_library(tmp_path, build):
         f" terminal; terminal(read_results(pathlib.Path({str(tmp_path / 'results')!r})));"
         "sys.exit('altair' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -197,5 +197,5 @@ def test_impossible_correlations_are_refused(correlations, message):
 
 def test_importing_the_room_loads_no_scipy():
     code = "import sys, tapeout.risk, tapeout.market; sys.exit('scipy' in sys.modules)"
-    result = run([sys.executable, "-c", code], check=False)  # noqa: S603 - our own interpreter
+    result = run([sys.executable, "-c", code], check=False)
     assert result.returncode == 0

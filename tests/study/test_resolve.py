@@ -26,9 +26,49 @@ def test_the_catalogue_speaks_where_the_scenario_is_silent(make, tmp_path):
     record = load().chip("GB300 NVL72").figure("mem_capacity")
     assert entry.chosen.value * 1e9 == pytest.approx(record.chosen.value)
     assert entry.chosen.source_url == record.chosen.source_url
-    # the source states no range: the range is a default, and the figure as stated is shown
-    assert (entry.set_by, entry.chosen.status) == ("default", "assumption")
-    assert entry.rejected[0] == record.chosen
+    # what stands on the package is exact: no default range, so no assumption either
+    assert (entry.set_by, entry.chosen.status, entry.chosen.low) == (
+        "catalog",
+        "vendor_claim",
+        None,
+    )
+
+
+def test_a_rent_is_taken_from_the_catalogue_by_the_depth_of_the_contract(make, tmp_path):
+    rented = {
+        "kind": "rent",
+        "chip": "H200",
+        "depth": "take-or-pay",
+        "tokens_per_s_per_chip": 900.0,
+    }
+    entry = ledger(make, tmp_path, options__h200=rented)["options.h200.rent_usd_per_chip_hour"]
+    assert entry.chosen.value == load().chip("H200").figure("rental", "3-year").chosen.value
+
+
+def test_a_chip_of_a_maker_that_is_bought_as_well_needs_no_port(make, tmp_path):
+    found = ledger(
+        make,
+        tmp_path,
+        options__h200={
+            "kind": "rent",
+            "chip": "H200",
+            "depth": "take-or-pay",
+            "tokens_per_s_per_chip": 900.0,
+        },
+    )
+    assert found["options.h200.port_usd"].chosen.value == 0
+    assert found["options.h200.port_start_fraction"].chosen.value == 1
+    found = ledger(
+        make,
+        tmp_path,
+        options__tpu={
+            "kind": "rent",
+            "chip": "TPU v7",
+            "depth": "take-or-pay",
+            "tokens_per_s_per_chip": 900.0,
+        },
+    )
+    assert found["options.tpu.port_usd"].chosen.value > 0
 
 
 def test_a_reviewed_default_carries_its_range_and_reason(make, tmp_path):

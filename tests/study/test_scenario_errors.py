@@ -36,7 +36,7 @@ CASES = [
     (
         {"options__gpu__allin_w_per_chip": "2 GB"},
         "options.gpu.allin_w_per_chip",
-        "measures bytes",
+        "does not measure W",
         "write it in W",
     ),
     ({"options__own__nre_usd": "3e8 to 1e8"}, "options.own.nre_usd", "low 3e+08 is above", ""),
@@ -49,14 +49,19 @@ CASES = [
         "",
     ),
     ({"options__own__nre_us": 1}, "options.own.nre_us", "unknown key", "nre_usd"),
-    ({"options__gpu__kind": "bought"}, "options.gpu", "kind must be one of", "kind ="),
-    ({"options__bridge__rent_usd_per_chip_hour": None}, "options.bridge", "no rent", "write rent"),
+    ({"options__gpu__kind": "bought"}, "options.gpu.kind", "kind must be one of", "kind ="),
+    (
+        {"options__bridge__rent_usd_per_chip_hour": None},
+        "options.bridge.rent_usd_per_chip_hour",
+        "no catalogue rent",
+        "write it",
+    ),
     ({"decission": {}}, "decission", "unknown key", "decision"),
     ({"decision__basline": "buy"}, "decision.basline", "unknown key", "baseline"),
-    ({"traffic__0__modle": "x"}, "traffic.0.modle", "unknown key", "model"),
+    ({"traffic__0__modle": "x"}, "traffic.chat.modle", "unknown key", "model"),
     (
         {"strategy__0__steps__0__optoin": "gpu"},
-        "strategy.0.steps.0.optoin",
+        "strategy.buy.steps.0.optoin",
         "unknown key",
         "option",
     ),
@@ -81,12 +86,12 @@ CASES = [
     ),
     ({"strategy__1__key": "buy"}, "strategy", "key used twice", "rename one"),
     ({"scale__mw": None}, "scale.mw", "missing", "write the megawatts"),
-    ({"traffic__0__share": 0.5}, "traffic", "must add up to 1", "mend them"),
+    ({"traffic__0__share": 0.5}, "traffic", "add up to 0.5, not 1", "mend them"),
     ({"traffic__0__share": None}, "traffic.chat.share", "missing", "sized_by"),
     ({"traffic__0__slo": "chatt"}, "slo.chatt", "no such name", "'chat'"),
     ({"prior__1__ratio": None}, "prior.rate.ratio", "missing", "1.5 to 1.9"),
     ({"prior__2__baseline": "gqu"}, "prior.word.baseline", "no such name", "'gpu'"),
-    ({"schema": 2}, "schema", "less than or equal to 1", ""),
+    ({"schema": 2}, "schema", "this release reads schema 1", "write schema = 1"),
 ]
 
 
@@ -223,7 +228,8 @@ def test_an_overlay_that_names_nothing_is_answered(make, tmp_path, name, path, m
 def test_an_overlay_without_its_file_is_answered(make, tmp_path):
     make.write(tmp_path, make.small())
     (only,) = problems(tmp_path, ("dear",)).values()
-    assert only.path == "overlays.toml"
+    assert only.path == "--patch"
+    assert "no named patches" in only.message
 
 
 def test_overlays_apply_in_order(make, tmp_path):

@@ -198,7 +198,8 @@ app.add_typer(catalog_cli.app, name="catalog")
 def run() -> None:
     """Entry point: every expected error is one clear message and exit code 2."""
     try:
-        app(standalone_mode=False)
+        # without its standalone mode click hands the code of an Exit back instead of leaving
+        code = app(standalone_mode=False)
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -210,6 +211,7 @@ def run() -> None:
     except Exception as error:
         _usage_error(error)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _usage_error(error: Exception) -> None:

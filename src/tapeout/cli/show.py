@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -71,11 +72,23 @@ def _record(entry: Resolved) -> dict[str, Any]:
     return asdict(entry)
 
 
+_PLAIN_UP_TO = 1e15  # beyond, digits help nobody
+
+
+def _number(value: float) -> str:
+    """Four significant digits with thousands marked, no exponent where it can be read."""
+    if value == 0 or not 1e-4 <= abs(value) < _PLAIN_UP_TO:
+        return f"{value:g}"
+    digits = 3 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, digits):,.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _figure(figure: Figure) -> str:
     spread = ""
     if figure.low is not None and figure.high is not None and figure.low != figure.high:
-        spread = f" ({figure.low:,.4g} to {figure.high:,.4g})"
-    return f"{figure.value:,.4g}{spread} {figure.unit}"
+        spread = f" ({_number(figure.low)} to {_number(figure.high)})"
+    return f"{_number(figure.value)}{spread} {figure.unit}"
 
 
 def _table(found: list[Resolved]) -> Table:
@@ -83,10 +96,10 @@ def _table(found: list[Resolved]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("path", no_wrap=True)
-    for name in ("value (5 to 95 %)", "status", "set by"):
-        table.add_column(name, overflow="fold")
+    table.add_column("value (5 to 95 %), unit; status, set by", overflow="fold")
     for entry in found:
-        table.add_row(entry.path, _figure(entry.chosen), entry.chosen.status, entry.set_by)
+        origin = f"[dim]{entry.chosen.status}, {entry.set_by}[/dim]"
+        table.add_row(entry.path, f"{_figure(entry.chosen)}\n{origin}")
     return table
 
 
@@ -161,17 +174,16 @@ def _lines(study: Study, pattern: str, *, as_json: bool) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
-    for name in ("strategy", "line", "to", "present value, $ M", "formula"):
-        table.add_column(
-            name, justify="right" if name.startswith("present") else "left", overflow="fold"
-        )
+    for name in ("line", "to", "PV, $ M"):
+        justify: Literal["left", "right"] = "right" if name.startswith("PV") else "left"
+        table.add_column(name, justify=justify, no_wrap=True)
+    table.add_column("formula", overflow="fold")
+    strategy = ""
     for row in rows:
+        if row["strategy"] != strategy:
+            strategy = row["strategy"]
+            table.add_row(f"[bold]{strategy}[/bold]")
         memo = "" if row["cash"] else " (memo)"
-        table.add_row(
-            row["strategy"],
-            row["line"] + memo,
-            row["holder"],
-            f"{row['npv_usd'] / MEGA:,.1f}",
-            row["formula"],
-        )
+        amount = f"{row['npv_usd'] / MEGA:,.1f}"
+        table.add_row(f"  {row['line']}{memo}", row["holder"], amount, row["formula"])
     Console().print(table)

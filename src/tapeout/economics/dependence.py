@@ -152,6 +152,8 @@ class Dependence:
         kind = self.option(key).kind
         if kind not in ("buy", "rent"):
             return ()
+        if not self.option(key).successors:
+            return ("market.rent_drift_per_year",) if kind == "rent" else ()
         out = ["rival.cadence_years", f"options.{key}.generation_years"]
         if tokens or kind == "rent":
             out.append("rival.tokens_per_usd_gain_ratio")

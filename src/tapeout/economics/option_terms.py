@@ -47,7 +47,7 @@ _SYSTEM = (
     _t("storage_usd", "USD/chip", "positive", "storage", "driver:storage_usd_per_chip"),
     _t(
         "memory_gb",
-        "count",
+        "GB",
         "positive",
         "memory on the package, for the split of its price",
         "chip:mem_capacity",

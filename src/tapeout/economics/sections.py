@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
-from tapeout.errors import did_you_mean, nearest
-from tapeout.quantities import Quantity, QuantityError, read_quantity
+from tapeout.errors import UnitError, did_you_mean, nearest
+from tapeout.quantities import Quantity, QuantityError, in_unit, read_quantity
 from tapeout.sources import Status
 
 
@@ -23,6 +23,16 @@ def _read(raw: object) -> Quantity:
         hint = did_you_mean(nearest(quantity.status, known)) or f"one of {', '.join(known)}"
         raise ValueError(f"no such status {quantity.status!r}; did you mean {hint}?")
     return quantity
+
+
+def _megawatts(raw: object) -> object:
+    """Megawatts as a number, or as text with a unit."""
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return in_unit(read_quantity(raw), "MW").value
+    except (QuantityError, UnitError) as error:
+        raise ValueError(str(error)) from None
 
 
 _QUANTITY_SCHEMA = {
@@ -95,9 +105,16 @@ class _OptionBase(Section):
     hidden: bool = Field(default=False, description="kept out of charts")
 
 
+_SUCCESSORS = (
+    "true: what is taken later is the generation then on sale, counted in chips of today's price;"
+    " false: this very chip, whenever it is taken"
+)
+
+
 class _BuyBase(_OptionBase):
     kind: Literal["buy"]
     chip: str = Field(description="name or alias in the catalogue")
+    successors: bool = Field(default=True, description=_SUCCESSORS)
 
 
 class _RentBase(_OptionBase):
@@ -105,6 +122,7 @@ class _RentBase(_OptionBase):
     chip: str = Field(description="name or alias in the catalogue")
     depth: Literal["on-demand", "contract", "take-or-pay"] = "contract"
     term_years: float | None = Field(default=None, gt=0, le=20, description="default by depth")
+    successors: bool = Field(default=True, description=_SUCCESSORS)
 
 
 class _BuildBase(_OptionBase):
@@ -174,7 +192,9 @@ class ScaleSection(Section):
     """How big: a site of so many megawatts, or a demand."""
 
     sized_by: Literal["mw", "demand"]
-    mw: float | None = Field(default=None, gt=0, le=1e6)
+    mw: Annotated[float | None, BeforeValidator(_megawatts)] = Field(
+        default=None, gt=0, le=1e6, description='a number of megawatts, or "1.3 GW"'
+    )
     of: str | None = Field(default=None, description="option that fills the megawatts")
     first_demand: dt.date | None = None
     ramp_years: float = Field(default=1.0, ge=0, le=10)

@@ -62,6 +62,8 @@ def generation_index(option: SiliconOption, inputs: Inputs, time_years: Floats) 
 
     One more every cadence after the chip itself is first sold.
     """
+    if not option.successors:
+        return np.zeros(np.broadcast_shapes(time_years.shape, (1, 1)))
     start = inputs(f"options.{option.key}.generation_years")
     cadence = np.maximum(inputs("rival.cadence_years"), 1e-9)
     return np.maximum(np.floor((time_years - start) / cadence), 0.0)

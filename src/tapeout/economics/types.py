@@ -53,6 +53,8 @@ class SiliconOption:
         Whether a take-or-pay minimum is declared.
     ceiling : bool
         Whether a quarterly supply ceiling is declared.
+    successors : bool
+        Whether what is taken later is the generation then on sale.
     """
 
     key: str
@@ -64,6 +66,7 @@ class SiliconOption:
     smallest_chips: float = 0.0
     minimum: bool = False
     ceiling: bool = False
+    successors: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

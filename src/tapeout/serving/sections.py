@@ -13,7 +13,7 @@ class SloSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ttft_p90_s: float = Field(gt=0, le=3600)
-    tpot_p90_s: float = Field(gt=0, le=60)
+    tpot_p90_s: float = Field(gt=0, le=5, description="seconds, not milliseconds")
 
     def slo(self) -> Slo:
         """The same as the room's type."""

@@ -60,7 +60,6 @@ from tapeout.study.verdict import LEFT_OUT, sentences
 Progress = Callable[[str, float], None]
 
 DRAWS_LOG2 = 13
-DATE_DRAWS_LOG2 = 11
 SEED = 20261124
 MUST_BE_TRUE_INPUTS = 10
 
@@ -160,15 +159,25 @@ class Futures:
     rates: Mapping[str, Floats]
 
 
-def futures(study: Study, draws_log2: int, seed: int, progress: Progress = quiet) -> Futures:
-    """Draw joint futures and evaluate every strategy in each, block by block."""
+def futures(
+    study: Study,
+    draws_log2: int,
+    seed: int,
+    progress: Progress = quiet,
+    *,
+    full: bool = True,
+) -> Futures:
+    """Draw joint futures and evaluate every strategy in each, block by block.
+
+    `full` false leaves the contribution objective out.
+    """
     draws = study.sampler.draw(draws_log2, seed)
     values = study.sampler.table(draws)
     inputs = study.sampler.inputs(values)
     blocks = range(0, len(draws), BLOCK)
     parts: list[Outcomes] = []
     for index, start in enumerate(blocks):
-        parts.append(evaluate(study.problem, inputs.rows(slice(start, start + BLOCK))))
+        parts.append(evaluate(study.problem, inputs.rows(slice(start, start + BLOCK)), full=full))
         progress("futures", (index + 1) / len(blocks))
     return _join(study, draws, parts, values)
 
@@ -190,7 +199,8 @@ def _join(
         draws=draws,
         cost=cost,
         contribution={
-            key: -concatenate([part.contribution[key].npv_usd for part in parts]) for key in keys
+            key: -concatenate([part.contribution[key].npv_usd for part in parts])
+            for key in parts[0].contribution
         },
         strategy_lcot={
             key: cost[key] / concatenate([part.cost[key].discounted_tokens for part in parts])
@@ -311,7 +321,7 @@ def decide(
     progress("central", 1.0)
     facts = verdict_facts(study, drawn, case, moved, seed)
     progress("dates", 0.0)
-    facts["dates"] = decision_dates(study, seed)
+    facts["dates"] = decision_dates(study, drawn, draws_log2, seed)
     progress("dates", 1.0)
     facts["sentences"] = sentences(facts)
     return Results(
@@ -411,7 +421,6 @@ def verdict_facts(
         "saving": summary(drawn.saving, drawn.draws.scramble)
         | {"p_positive": float(np.mean(drawn.saving > 0))},
         "lcot": {key: summary(values) for key, values in drawn.lcot.items()},
-        "payback": payback(problem, case, outcomes),
     }
     facts |= hinges(study, facts["ranking"])
     if problem.builds:
@@ -440,7 +449,11 @@ def build_facts(
     # whether the programme lives is a toss, not something an owner can make true
     paths = [row["path"] for row in moved if row["path"] != f"{OWN}.cancelled"]
     paths = paths[:MUST_BE_TRUE_INPUTS]
+    paid_back = payback(problem, case, outcomes)
+    stated = scenario.options["own"].tokens_per_s_per_chip is not None
     return {
+        "own_rate_stated": stated,
+        "payback": paid_back,
         "life_years": study.ledger["options.own.life_years"].chosen.value,
         "g_star": {
             name: {
@@ -482,7 +495,7 @@ def build_facts(
         "offtake": offtake_rows(
             scenario,
             drawn.bounds["list"],
-            payback(problem, case, outcomes)["peak_cash_need_usd"],
+            paid_back["peak_cash_need_usd"],
         )
         if scenario.offtake
         else [],
@@ -494,41 +507,47 @@ def build_facts(
     }
 
 
-def decision_dates(study: Study, seed: int) -> list[dict[str, Any]]:
+def decision_dates(
+    study: Study, drawn: Futures, draws_log2: int, seed: int
+) -> list[dict[str, Any]]:
     """The same question at every decision date: what was avoidable then, and what it was worth.
 
-    Each date discounts to itself and treats what was spent before as sunk.
+    Each date discounts to itself and treats what was spent before as sunk. The date of the
+    headline shows the headline's own draws.
     """
-    rows = [_at_date(study, study.scenario.decision.start.isoformat(), "Headline date", seed)]
+    first = {"date": study.scenario.decision.start.isoformat(), "title": "Headline date"}
+    rows = [first | _judged(study, drawn.cost, drawn.bounds, drawn.worlds, drawn.draws)]
     for date in study.scenario.decision.dates:
         scenario = scenario_at(study.scenario, date)
         built, _ = build(scenario, study.catalog, f"decision date {date.name}", study.capacity)
-        rows.append(_at_date(built, date.date.isoformat(), date.title or date.name, seed))
+        then = futures(built, draws_log2, seed, full=False)
+        row = {"date": date.date.isoformat(), "title": date.title or date.name}
+        rows.append(row | _judged(built, then.cost, then.bounds, then.worlds, then.draws))
     return sorted(rows, key=lambda row: str(row["date"]))
 
 
-def _at_date(study: Study, date: str, title: str, seed: int) -> dict[str, Any]:
-    draws = study.sampler.draw(DATE_DRAWS_LOG2, seed)
-    inputs = study.sampler.inputs(study.sampler.table(draws))
-    outcomes = evaluate(study.problem, inputs, full=False)
-    row: dict[str, Any] = {"date": date, "title": title}
-    if study.problem.builds:
-        bound = outcomes.boundaries["list"]
-        one = threshold(bound, draws.scramble)
-        row |= {
-            "g_star": one.g_star,
-            "g_ship": summary(bound.g_ship),
-            "p_pays": share_that_pays(bound, bound.g_ship),
-            "fixed_usd": float(bound.fixed_usd.mean()),
-        }
-        worlds = outcomes.worlds
-        row |= {
-            "leverage_usd": float((worlds["A"] - worlds["B"]).mean()),
-            "volume_usd": float((worlds["B"] - worlds["C"]).mean()),
-            "whole_usd": float((worlds["A"] - worlds["C"]).mean()),
-        }
-    best = min(outcomes.cost, key=lambda key: float(outcomes.cost[key].npv_usd.mean()))
-    return row | {"cheapest": study.problem.strategy(best).title}
+def _judged(
+    study: Study,
+    cost: Mapping[str, Floats],
+    bounds: Mapping[str, Boundary],
+    worlds: Mapping[str, Floats],
+    draws: Draws,
+) -> dict[str, Any]:
+    """What one decision date yields."""
+    best = min(cost, key=lambda key: float(cost[key].mean()))
+    row: dict[str, Any] = {"cheapest": study.problem.strategy(best).title}
+    if not study.problem.builds:
+        return row
+    bound = bounds["list"]
+    return row | {
+        "g_star": threshold(bound, draws.scramble).g_star,
+        "g_ship": summary(bound.g_ship),
+        "p_pays": share_that_pays(bound, bound.g_ship),
+        "fixed_usd": float(bound.fixed_usd.mean()),
+        "leverage_usd": float((worlds["A"] - worlds["B"]).mean()),
+        "volume_usd": float((worlds["B"] - worlds["C"]).mean()),
+        "whole_usd": float((worlds["A"] - worlds["C"]).mean()),
+    }
 
 
 def scenario_at(scenario: Any, date: Any) -> Any:

@@ -234,7 +234,7 @@ def unit_costs(problem: Problem, inputs: Inputs, dates: Schedule | None) -> dict
         out[key] = unit_cost(option, inputs, at_years=at_years)
     option = problem.setting.options[problem.alternative]
     at_years = np.maximum(when, option.available_years)
-    if option.kind == "buy":
+    if option.kind == "buy" and problem.builds:
         out[f"{option.key}@negotiated"] = unit_cost(
             option, inputs, at_years=at_years, negotiated=True
         )

@@ -14,7 +14,7 @@ from tapeout.quantities import Quantity
 from tapeout.study.central import CentralCase
 from tapeout.study.evaluate import Outcomes
 from tapeout.study.statistics import share_cheapest, summary
-from tapeout.study.verdict import in_words
+from tapeout.study.verdict import in_words, span_years
 
 if TYPE_CHECKING:
     from tapeout.study.decide import Futures, Study
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def scope_of(scenario: Any) -> str:
     """Scope in words."""
-    years = f"over {scenario.decision.horizon_years} years"
+    years = f"over {span_years(scenario.decision.horizon_years)}"
     if scenario.scale.sized_by == "mw":
-        return f"{scenario.scale.mw:,.0f} MW {years}"
+        return f"{scenario.scale.mw:,.4g} MW {years}"
     tokens = sum(one.output_tokens_per_day for one in scenario.traffic)
     return f"{in_words(tokens)} output tokens a day {years}"
 

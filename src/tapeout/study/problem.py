@@ -57,19 +57,6 @@ def _check_options(scenario: Any) -> list[Wrong]:
         ]
     wrong = []
     for key, option in scenario.options.items():
-        if (
-            option.kind == "rent"
-            and option.rent_usd_per_chip_hour is None
-            and option.capital_usd_per_w is None
-        ):
-            wrong.append(
-                Wrong(
-                    path=f"options.{key}",
-                    value="",
-                    message="no rent",
-                    remedy="write rent_usd_per_chip_hour, or capital_usd_per_w to build one from",
-                )
-            )
         if option.kind == "api" and option.usd_per_mtok is None:
             wrong.append(
                 Wrong(
@@ -127,7 +114,7 @@ def _check_scale(scenario: Any) -> list[Wrong]:
             Wrong(
                 path="traffic",
                 value=f"{sum(shares):g}",
-                message="shares of output tokens must add up to 1",
+                message=f"shares of output tokens add up to {sum(shares):g}, not 1",
                 remedy="mend them",
             )
         )
@@ -187,6 +174,7 @@ def silicon_options(
             smallest_chips=float(replica_chips.get(key, 0)),
             minimum=getattr(option, "minimum_usd_per_year", None) is not None,
             ceiling=getattr(option, "ceiling_chips_per_quarter", None) is not None,
+            successors=getattr(option, "successors", True),
         )
     return out
 

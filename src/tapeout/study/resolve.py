@@ -5,12 +5,12 @@ The ledger keeps what was chosen, over what, and why; a run reads nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tapeout.catalog import Catalog, with_default_range
-from tapeout.constants import GIGA
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
 from tapeout.errors import Problem, ProblemsError, UnitError, UnknownNameError
 from tapeout.quantities import Quantity, QuantityError, in_unit
@@ -41,7 +41,13 @@ DIE_AREA = Figure(
     as_of="2026-11-24",
     note="a near-reticle die, or two: no published area",
 )
-_SPECIAL_UNITS = {"memory_gb": "B"}
+NO_PORT = ("port_usd", "port_usd_per_year", "port_start_fraction")
+EXACT = ("memory_gb", "die_area_mm2")  # what stands on the package is no driver
+RENT_CONDITIONS = {
+    "on-demand": ("on-demand neocloud", "on-demand index", "on-demand hyperscaler"),
+    "contract": ("1-year", "reserved neocloud", "1-3-year"),
+    "take-or-pay": ("3-year", "1-3-year"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +92,50 @@ class _Resolver:
                 )
                 return
         for term in OPTION_TERMS[option.kind]:
-            path = f"options.{key}.{term.name}"
-            written = getattr(option, term.name)
-            if written is not None:
-                self.write(path, term, written, record)
-            elif term.default != "procurement":
-                self.default(path, term, record)
+            self.option_term(f"options.{key}.{term.name}", term, option, record)
         if option.kind == "build" and option.memory_consigned_fraction is None:
             self.procurement(key, option)
         if option.kind in ("buy", "rent"):
             self.generation(key, option, record)
+
+    def option_term(self, path: str, term: Term, option: Any, record: Any) -> None:
+        """One input of an option: as written, else by its own rule, else the default."""
+        written = getattr(option, term.name)
+        if written is not None:
+            self.write(path, term, written, record)
+        elif term.name == "rent_usd_per_chip_hour":
+            self.rent(path, term, option, record)
+        elif term.name in NO_PORT and self.same_maker(option, record):
+            self.enter(path, _no_port(term), "default")
+        elif term.default != "procurement":
+            self.default(path, term, record)
+
+    def rent(self, path: str, term: Term, option: Any, record: Any) -> None:
+        """A catalogue rent of the contract's depth, unless the rent is to be built from capital."""
+        if option.capital_usd_per_w is not None:
+            return
+        for condition in RENT_CONDITIONS[option.depth]:
+            found = record.figure("rental", condition)
+            if found is not None:
+                self.take(path, term, found)
+                return
+        known = ", ".join(record.conditions("rental")) or "none"
+        self.problem(
+            path,
+            f"no catalogue rent of {record.name} for depth {option.depth!r} (there is: {known})",
+            "write it, or capital_usd_per_w to build one from",
+        )
+
+    def same_maker(self, option: Any, record: Any) -> bool:
+        """Whether a rented chip runs the software that the alternative's maker ships already."""
+        if option.kind != "rent":
+            return False
+        makers = set()
+        for other in self.scenario.options.values():
+            if other.kind == "buy":
+                with contextlib.suppress(UnknownNameError):
+                    makers.add(self.catalog.chip(other.chip).name.split()[0])
+        return record.name.split()[0] in makers
 
     def generation(self, key: str, option: Any, record: Any) -> None:
         """Date the option's own chip was first sold; synthetic generations count from there."""
@@ -128,7 +168,9 @@ class _Resolver:
         try:
             quantity = in_unit(written, term.unit)
         except (UnitError, QuantityError) as error:
-            self.problem(path, str(error), f"write it in {term.unit}", _shown(written))
+            does_not = f"{written.unit!r} does not measure {term.unit}"
+            message = str(error) if "unknown unit" in str(error) else does_not
+            self.problem(path, message, f"write it in {term.unit}", _shown(written))
             return
         wrong = out_of_bounds(term, quantity)
         if wrong:
@@ -163,7 +205,7 @@ class _Resolver:
         ):
             field, _, condition = term.default.removeprefix("chip:").partition(":")
             found = record.figure(field, condition)
-            return () if found is None else (_as_term(found.chosen, term),)
+            return () if found is None else (_in_term_unit(found.chosen, term),)
         return ()
 
     def enter(self, path: str, figure: Figure, set_by: str, why: str = "") -> None:
@@ -225,10 +267,21 @@ class _Resolver:
 
     def take(self, path: str, term: Term, found: Resolved) -> None:
         """Take a catalogue figure, in the term's unit, with a range."""
-        ranged = with_default_range(found)
-        chosen = _as_term(ranged.chosen, term)
+        ranged = found if term.name in EXACT else with_default_range(found)
+        chosen = _in_term_unit(ranged.chosen, term)
         why = "; ".join(text for text in (ranged.why, f"from {found.path}") if text)
         self.ledger.add(replace(ranged, path=path, chosen=chosen, why=why))
+
+
+def _no_port(term: Term) -> Figure:
+    value = 1.0 if term.name == "port_start_fraction" else 0.0
+    return Figure(
+        value=value,
+        unit=term.unit,
+        range_kind="exact",
+        as_of="2026-11-24",
+        note="a chip of the same maker is bought in this scenario: its software is there already",
+    )
 
 
 def _scaled(figure: Figure, factor: float, unit: str) -> Figure:
@@ -239,13 +292,6 @@ def _scaled(figure: Figure, factor: float, unit: str) -> Figure:
         low=None if figure.low is None else figure.low * factor,
         high=None if figure.high is None else figure.high * factor,
     )
-
-
-def _as_term(figure: Figure, term: Term) -> Figure:
-    """A figure of the catalogue in the term's unit; memory is counted in gigabytes."""
-    if figure.unit == "B" and term.unit == "count":
-        return _scaled(figure, 1 / GIGA, "count")
-    return _in_term_unit(figure, term)
 
 
 def _in_term_unit(figure: Figure, term: Term) -> Figure:

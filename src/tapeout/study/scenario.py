@@ -11,7 +11,7 @@ import datetime as dt
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -30,7 +30,7 @@ from tapeout.economics.sections import (
     Section,
     StrategySection,
 )
-from tapeout.errors import Problem, ProblemsError, TapeoutError, did_you_mean, nearest
+from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
 from tapeout.serving.sections import SloSection
 from tapeout.workload.sections import ShiftSection, TrafficSection
 
@@ -159,10 +159,32 @@ def load_scenario(folder: Path, patches: tuple[str, ...] = ()) -> Any:
     try:
         return Scenario.model_validate(raw)
     except ValidationError as error:
-        raise ProblemsError(what, [_problem(item, raw) for item in error.errors()]) from None
+        raise ProblemsError(what, [_problem(one, raw) for one in _causes(error)]) from None
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """The errors without their echoes: a list whose items are wrong is reported short as well."""
+    found = error.errors()
+    return [
+        one
+        for one in found
+        if one["type"] != "too_short"
+        or not any(
+            len(other["loc"]) > len(one["loc"]) and other["loc"][: len(one["loc"])] == one["loc"]
+            for other in found
+        )
+    ]
 
 
 def _patched(raw: dict[str, Any], path: Path, names: tuple[str, ...], what: str) -> dict[str, Any]:
+    if not path.is_file():
+        wanted = Problem(
+            path="--patch",
+            value=", ".join(names),
+            message="this scenario has no named patches",
+            remedy="they stand in overlays.toml beside scenario.toml",
+        )
+        raise ProblemsError(what, [wanted])
     table = read_toml(path, what)
     problems: list[Problem] = []
     for name in names:
@@ -223,7 +245,7 @@ def _problem(item: Any, raw: Mapping[str, Any], prefix: str = "") -> Problem:
     location = [str(part) for part in item["loc"]]
     if location[:1] == ["options"] and len(location) > 2:
         del location[2]  # the kind, by which pydantic chose among the models of an option
-    path = prefix + ".".join(location)
+    path = prefix + ".".join(_named(location, raw))
     kind = item["type"]
     value = "" if kind in ("missing", "union_tag_not_found") else _short(item.get("input"))
     message, remedy = str(item["msg"]).removeprefix("Value error, "), ""
@@ -233,9 +255,24 @@ def _problem(item: Any, raw: Mapping[str, Any], prefix: str = "") -> Problem:
         message, remedy = "unknown key", f"did you mean {hint}?" if hint else "remove it"
     elif kind == "missing":
         message, remedy = "missing", "add it"
+    elif location == ["schema"]:
+        message, remedy = f"this release reads schema {SCHEMA}", f"write schema = {SCHEMA}"
     elif kind.startswith("union_tag"):
+        path = f"{path}.kind"
+        value = _short(item["input"].get("kind", "")) if isinstance(item["input"], dict) else ""
         message, remedy = "kind must be one of buy, rent, build, api", 'for example kind = "buy"'
     return Problem(path=path, value=value, message=message, remedy=remedy)
+
+
+def _named(location: list[str], raw: Mapping[str, Any]) -> list[str]:
+    """Say which item of a list is meant by its name, as in traffic.chat.input_tokens."""
+    here: Any = raw
+    out = []
+    for part in location:
+        here = _step(here, part)
+        name = here.get("name") or here.get("key") if isinstance(here, Mapping) else None
+        out.append(str(name) if part.isdigit() and isinstance(name, str) else part)
+    return out
 
 
 def _known_keys(location: list[str], raw: Mapping[str, Any]) -> list[str]:
@@ -280,8 +317,3 @@ def _deref(node: Any, schema: Any, here: Any) -> Any:
 def years_from(start: dt.date, date: dt.date) -> float:
     """Years between two dates, negative before the start."""
     return (date - start).days / CALENDAR_YEAR_DAYS
-
-
-def scenario_error(what: str, problems: list[Problem]) -> TapeoutError:
-    """One error for all problems of meaning."""
-    return cast("TapeoutError", ProblemsError(what, problems))

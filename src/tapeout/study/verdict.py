@@ -106,15 +106,27 @@ def _today(facts: Mapping[str, Any]) -> str:
 
 
 def _answer(facts: Mapping[str, Any]) -> str:
-    best, second = facts["ranking"][0], facts["ranking"][1] if len(facts["ranking"]) > 1 else None
+    order = facts["ranking"]
+    best = order[0]
     text = (
-        f"Cheapest over {facts['horizon_years']} years in expectation: {best['title']},"
+        f"Cheapest over {span_years(facts['horizon_years'])} in expectation: {best['title']},"
         f" {usd(best['mean_usd'])}"
     )
-    if second is not None:
-        text += f", against {usd(second['mean_usd'])} for {second['title']}"
+    if len(order) > 1:
+        text += f", against {usd(order[1]['mean_usd'])} for {order[1]['title']}"
     text += f"; it is the cheapest in {one_digit(best['p_cheapest'])} of the futures."
+    often = max(order, key=lambda row: float(row["p_cheapest"]))
+    if often is not best:
+        text += (
+            f" {often['title']} is the cheapest most often"
+            f" ({one_digit(often['p_cheapest'])}), but dearer on average."
+        )
     return text
+
+
+def span_years(years: int) -> str:
+    """A span, as in "one year" or "10 years"."""
+    return "one year" if years == 1 else f"{years} years"
 
 
 def _headline(facts: Mapping[str, Any]) -> str:
@@ -122,17 +134,26 @@ def _headline(facts: Mapping[str, Any]) -> str:
     terms = f"{facts['life_years']:.0f}-year life, {facts['scope']}"
     if need is None or not math.isfinite(need):
         return (
-            f"Building does not beat the baseline ({facts['baseline_title']}) at any delivered"
-            f" advantage: the programme's fixed cost exceeds what its volume can save ({terms})."
+            f"In expectation building does not beat the baseline ({facts['baseline_title']}) at"
+            " any delivered advantage: the programme's fixed cost exceeds what its volume can"
+            f" save ({terms})."
         )
     have = facts["g_ship"]["list"]
     clears = "clears" if have["p50"] >= need else "does not clear"
     return (
-        f"Building beats the baseline ({facts['baseline_title']}) only if the chip, all in,"
-        f" delivers at least {need:.2f}x the tokens per dollar of the {facts['alternative_chip']}"
-        f" generation sold when it ships ({terms}); the published chip, simulated, delivers"
-        f" {have['p50']:.2f}x ({have['p05']:.2f} to {have['p95']:.2f}) and {clears} it."
-        f"{_claim(facts, need)}"
+        f"In expectation building beats the baseline ({facts['baseline_title']}) only if the"
+        f" chip, all in, delivers at least {need:.2f}x the tokens per dollar of the"
+        f" {facts['alternative_chip']} generation sold when it ships ({terms});"
+        f" {_source_of_rate(facts)} delivers {have['p50']:.2f}x ({have['p05']:.2f} to"
+        f" {have['p95']:.2f}) and {clears} it.{_claim(facts, need)}"
+    )
+
+
+def _source_of_rate(facts: Mapping[str, Any]) -> str:
+    return (
+        "the chip, at its stated rate,"
+        if facts["own_rate_stated"]
+        else ("the published chip, simulated,")
     )
 
 
