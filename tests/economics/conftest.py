@@ -64,6 +64,7 @@ RENT = {
     "port_usd": 2e6,
     "port_usd_per_year": 4e5,
     "port_start_fraction": 0.7,
+    "life_years": 5.0,
     "minimum_usd_per_year": 2e7,
     "minimum_years": 3.0,
     "generation_years": -1.0,

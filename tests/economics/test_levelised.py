@@ -25,14 +25,14 @@ def cost(world, key, at=0.0, negotiated=False, **changes):  # noqa: FBT002
 def test_a_bought_chip_costs_what_the_finance_formula_says(world):
     """CRF on 53,000, operations, failures, hall and energy; resale as a sinking fund."""
     one = cost(world, "gpu", **world.certain)
-    recovery = 0.1 / (1 - 1.1**-5)
-    hall = 1600 * 10 * 0.1 / (1 - 1.1**-20)
+    recovery = 0.1 / (1 - 1.1**-5) / 1.1**0.5  # paid over the year, not at its end
+    hall = 1600 * 10 * 0.1 / (1 - 1.1**-20) / 1.1**0.5
     yearly = (
         53_000 * (recovery + 0.05)
         + 40_000 * 0.02
         + hall
         + 2.0 * 8760 * 0.8 * 0.08
-        - 0.1 * 40_000 * (recovery - 0.1)
+        - 0.1 * 40_000 * (recovery - 0.1 / 1.1**0.5)
     )
     assert one.total_usd_per_year()[0] == pytest.approx(yearly, rel=1e-12)
     per_mtok = finance.level_usd_per_mtok(yearly, 1000.0, 0.9)
@@ -42,19 +42,27 @@ def test_a_bought_chip_costs_what_the_finance_formula_says(world):
 
 
 def test_levelised_is_discounted_cost_over_discounted_tokens(world):
-    """The same chip as yearly flows: capital now, running cost and tokens at each year's end."""
+    """The same chip as yearly flows: capital now, running cost and tokens in mid-year."""
     one = cost(world, "gpu", **world.certain, **{"options.gpu.resale_fraction": 0.0})
-    recovery = float(finance.crf(0.1, 5))
+    recovery = float(finance.crf(0.1, 5)) / 1.1**0.5
     running = one.total_usd_per_year()[0] - 53_000 * recovery
     tokens = one.output_tokens_per_year[0]
-    flows = finance.lcot_usd_per_mtok([53_000] + [running] * 5, [0.0] + [tokens] * 5, 0.1)
-    assert one.lcot_usd_per_mtok()[0] == pytest.approx(float(flows), rel=1e-12)
+    worth = 1.1 ** -(np.arange(5) + 0.5)
+    lcot = (53_000 + running * worth.sum()) / (tokens * worth.sum()) * 1e6
+    assert one.lcot_usd_per_mtok()[0] == pytest.approx(lcot, rel=1e-12)
 
 
 def test_a_rented_chip_costs_its_rent(world):
-    one = cost(world, "tpu", **world.certain)
+    one = cost(world, "tpu", **world.certain, **{"options.tpu.port_start_fraction": 1.0})
     assert one.total_usd_per_year()[0] == pytest.approx(3.0 * 8760)
     assert one.lcot_usd_per_mtok()[0] == pytest.approx(3.0 * 8760 / (760 * YEAR_TOKENS) * 1e6)
+
+
+def test_a_young_port_makes_rented_tokens_dearer(world):
+    ported = cost(world, "tpu", **world.certain)
+    native = cost(world, "tpu", **world.certain, **{"options.tpu.port_start_fraction": 1.0})
+    ratio = native.output_tokens_per_year[0] / ported.output_tokens_per_year[0]
+    assert 1.0 < ratio < 1.0 / 0.7
 
 
 def test_tokens_bought_cost_their_price(world):
@@ -64,16 +72,16 @@ def test_tokens_bought_cost_their_price(world):
 def test_the_own_chip_carries_its_conversion_and_its_young_stack(world):
     values = world.inputs(world.certain)
     one = cost(world, "own", at=1.5, **world.certain)
-    recovery = 0.1 / (1 - 1.1**-4)
+    recovery = 0.1 / (1 - 1.1**-4) / 1.1**0.5
     capital = 13_000 + 1500 + 2500 + 500 + 1500
     conversion = 800 * 0.5
     yearly = (
         (capital + conversion) * recovery
         + capital * 0.05
         + 13_000 * 0.04
-        + 800 * 10 * 0.1 / (1 - 1.1**-20)
+        + 800 * 10 * 0.1 / (1 - 1.1**-20) / 1.1**0.5
         + 1.0 * 8760 * 0.8 * 0.08
-        - 0.05 * 13_000 * (recovery - 0.1)
+        - 0.05 * 13_000 * (recovery - 0.1 / 1.1**0.5)
     )
     derating = mean_derating(values, schedule(values))[0, 0]
     tokens = 900 * 0.95 * 0.9 * derating * YEAR_TOKENS
@@ -182,8 +190,9 @@ def test_a_tenant_takes_what_gives_more_tokens_a_dollar(world, drift, moves):
     tokens, _ = generation_gains(world.options["tpu"], values, time)
     rent = rent_ratio(world.options["tpu"], values, time)
     assert tokens[0, 0] == (1.6 if moves else 1.0)
-    stay_rent = np.exp(drift * 1.1)
-    assert rent[0, 0] == pytest.approx(max(np.exp(drift * 1.1), 1.0) if moves else stay_rent)
+    # a rise fades as supply answers, a fall goes on
+    rise = np.exp(max(drift, 0.0) * 3.0 * (1.0 - np.exp(-1.1 / 3.0)))
+    assert rent[0, 0] == pytest.approx(rise if moves else np.exp(drift * 1.1))
 
 
 @given(

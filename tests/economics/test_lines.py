@@ -47,7 +47,7 @@ def test_one_bought_chip_costs_what_the_hand_says(world):
         "gpu.unexpired_life": -43_200 * each * [0, 0, 0, 1],
         # 1.6 kW x 1.25 x 0.8, fully busy
         "gpu.electricity": 1.6 * HOURS * 0.08 * each,
-        "gpu.site": 1600 * 10 * 0.11745962477254576 / 4 * each,
+        "gpu.site": 1600 * 10 * 0.11745962477254576 / 1.1**0.5 / 4 * each,
         "gpu.depreciation": 53_000 / 20 * each,
         "unserved": 0 * each,
     }
@@ -258,7 +258,7 @@ def test_a_hall_waits_for_a_late_chip_for_two_years_at_most(world):
     assert waiting.tolist() == list(range(6, 14))  # from 1.5 to 3.5 years
     # at the end of the ramp: 0.8 x 1e6 tokens/s over 900 x 0.95 x 0.9 tokens/s, 800 W each
     it_w = 0.8e6 / (900 * 0.95 * 0.9) * 800
-    yearly = 10 * float(crf(0.1, 20)) + 0.5
+    yearly = 10 * float(crf(0.1, 20)) / 1.1**0.5 + 0.5
     assert late["own.idle_hall"][13] == pytest.approx(it_w * yearly / 4)
 
 

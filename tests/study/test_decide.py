@@ -46,7 +46,7 @@ def test_the_verdict_states_boundary_baseline_life_and_scope(built):
     assert f"{need:.2f}x" in said
     assert "Buy" in said
     assert "5-year life" in said
-    assert "2,000 MW over 8 years" in said
+    assert "the demand 2,000 MW of" in said
 
 
 def test_probabilities_of_being_cheapest_add_up_to_one(built):

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.constants import KILO, MTOK, YEAR_HOURS, YEAR_S
-from tapeout.economics.finance import crf
 from tapeout.economics.prices import (
     RENT_SHARES,
     SYSTEM_PARTS,
     chip_price_usd,
     chip_split_usd,
+    recovery_factor,
     rent_share,
     site_lease_usd_per_w_year,
     system_usd,
     utilisation,
 )
-from tapeout.economics.schedule import OWN, Schedule, schedule
+from tapeout.economics.schedule import OWN, Schedule, maturity_fraction, schedule
 from tapeout.economics.supply import (
     base_rate,
     generation_gains,
@@ -91,6 +91,8 @@ def unit_cost(
         rate = rate * inputs(f"options.{option.key}.availability_fraction")
     if option.kind == "build":
         rate = rate * mean_derating(inputs, schedule(inputs))
+    if option.kind == "rent":
+        rate = rate * mean_port(option, inputs)
     served = rate / (1.0 + inputs("fleet.spares_fraction")) * utilisation(inputs)
     tokens = served * YEAR_S
     power = option_power_w(option, inputs) * power_gain
@@ -114,7 +116,7 @@ def _physical(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
     path = f"options.{option.key}"
     rate = inputs("decision.discount_rate")
     life = inputs(f"{path}.life_years")
-    recovery = crf(rate, life)
+    recovery = recovery_factor(rate, life)
     price = chip_price_usd(option, inputs, negotiated=negotiated)
     serviced = capital = price + system_usd(option, inputs)
     costs = {
@@ -138,7 +140,7 @@ def _physical(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
     add(Holder.ENERGY_SITE, it_w * site_lease_usd_per_w_year(inputs))
     add(Holder.ENERGY_SITE, energy_usd_per_year(inputs, power))
     # the sum received at the end of life, as a level yearly credit
-    sinking = recovery - rate
+    sinking = recovery - rate / np.sqrt(1.0 + rate)
     add(Holder.OWNER, -inputs(f"{path}.resale_fraction") * price * sinking)
     return costs, capital
 
@@ -165,6 +167,29 @@ def _api(option: SiliconOption, inputs: Inputs, when: _When) -> _Costs:
     return {Holder.PLATFORM: price * tokens / MTOK}, np.zeros((1, 1))
 
 
+def mean_port(option: SiliconOption, inputs: Inputs) -> Floats:
+    """Mean throughput of a ported stack over a mature one, over the span it is judged on.
+
+    Returns
+    -------
+    array, shape (draw or 1, 1)
+    """
+    path = f"options.{option.key}"
+    life = inputs(f"{path}.life_years")
+    age = (np.arange(_LIFE_POINTS) + 0.5)[None, :] / _LIFE_POINTS * life
+    mature = maturity_fraction(
+        inputs(f"{path}.port_start_fraction"), inputs("software.port_maturity_years"), age
+    )
+    return _discounted_mean(mature, age, inputs)
+
+
+def _discounted_mean(values: Floats, age_years: Floats, inputs: Inputs) -> Floats:
+    """Mean over a life, later years weighing less, (draw or 1, 1)."""
+    weight = (1.0 + inputs("decision.discount_rate")) ** -age_years
+    mean: Floats = (values * weight).sum(axis=1) / weight.sum(axis=1)
+    return mean[:, None]
+
+
 def mean_derating(inputs: Inputs, dates: Schedule) -> Floats:
     """Mean of maturity, early availability and shift over the own chip's life, discounted.
 
@@ -175,9 +200,7 @@ def mean_derating(inputs: Inputs, dates: Schedule) -> Floats:
     life = inputs(f"{OWN}.life_years")
     age = (np.arange(_LIFE_POINTS) + 0.5)[None, :] / _LIFE_POINTS * life
     derating = own_derating(inputs, dates, dates.first_service[:, None] + age)
-    weight = (1.0 + inputs("decision.discount_rate")) ** -age
-    mean: Floats = (derating * weight).sum(axis=1) / weight.sum(axis=1)
-    return mean[:, None]
+    return _discounted_mean(derating, age, inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,20 @@ BUY_TERMS: tuple[Term, ...] = (
 RENT_TERMS: tuple[Term, ...] = (
     *_SPEED,
     _t(
+        "life_years",
+        "years",
+        "positive",
+        "service life behind a rent built from capital, and span over which a port is judged",
+        "driver:service_life_years",
+    ),
+    _t(
+        "hall_fraction",
+        "fraction",
+        "fraction",
+        "share of that capital that is hall and power, written off over the life of the hall",
+        "driver:hall_cost_fraction_custom",
+    ),
+    _t(
         "capital_usd_per_w",
         "USD/W",
         "positive",

@@ -28,6 +28,15 @@ RENT_SHARES: dict[str, Holder] = {
 }
 
 
+def recovery_factor(rate_per_year: Floats, years: Floats) -> Floats:
+    """Level yearly payment, spread over the year, that recovers one dollar of capital.
+
+    The capital recovery factor of payments at year's end, moved to mid-year as all flows here are.
+    """
+    factor: Floats = crf(rate_per_year, years) / np.sqrt(1.0 + rate_per_year)
+    return factor
+
+
 def chip_price_usd(option: SiliconOption, inputs: Inputs, *, negotiated: bool) -> Floats:
     """Price of one chip, (draw or 1, 1).
 
@@ -74,7 +83,7 @@ def site_lease_usd_per_w_year(inputs: Inputs) -> Floats:
 
     Construction cost as an annuity over the facility's life at the discount rate.
     """
-    factor = crf(inputs("decision.discount_rate"), inputs("site.life_years"))
+    factor = recovery_factor(inputs("decision.discount_rate"), inputs("site.life_years"))
     return inputs("site.capex_usd_per_w") * factor
 
 

@@ -175,7 +175,7 @@ class DateSection(Section):
 
 
 class _DecisionBase(Section):
-    start: dt.date
+    start: dt.date = Field(ge=dt.date(1950, 1, 1), le=dt.date(2100, 12, 31))
     horizon_years: int = Field(default=10, ge=1, le=20)
     baseline: str = Field(description="strategy that means: keep doing what you do")
     headline: str = Field(description="strategy the verdict is about")

@@ -22,6 +22,7 @@ from tapeout.economics.types import Inputs, Objective, SiliconOption, Strategy
 from tapeout.fleet import FleetPlan, Supply, plan
 from tapeout.numerics import Floats
 
+SCARCITY_YEARS = 3.0  # a fab and a power plant later; assumption
 RIVAL_INPUTS = (
     "rival.cadence_years",
     "rival.tokens_per_usd_gain_ratio",
@@ -286,19 +287,26 @@ def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Flo
     The tenant stays on the same chip at its drifted rent or moves to the generation on sale,
     whichever gives more tokens a dollar; in a rising market the newest generation rises too.
     """
+    aged, rising = _drifts(inputs, time_years)
+    return np.exp(np.where(_stays(option, inputs, time_years), aged, rising))
+
+
+def _drifts(inputs: Inputs, time_years: Floats) -> tuple[Floats, Floats]:
+    """Log change of the rent of an aged chip, and of whatever is newest.
+
+    Ageing goes on; scarcity does not: a rise fades as supply answers.
+    """
     drift = inputs("market.rent_drift_per_year")
-    stays = _stays(option, inputs, time_years)
-    return np.exp(np.where(stays, drift, np.maximum(drift, 0.0)) * time_years)
+    fading = SCARCITY_YEARS * -np.expm1(-time_years / SCARCITY_YEARS)
+    rising = np.maximum(drift, 0.0) * fading
+    return np.where(drift < 0.0, drift * time_years, rising), rising
 
 
 def _stays(option: SiliconOption, inputs: Inputs, time_years: Floats) -> np.ndarray:
     """Whether the aged chip is still the cheaper one to rent."""
-    drift = inputs("market.rent_drift_per_year")
+    aged, rising = _drifts(inputs, time_years)
     index = generation_index(option, inputs, time_years)
-    newest = np.maximum(drift, 0.0) * time_years - index * np.log(
-        inputs("rival.tokens_per_usd_gain_ratio")
-    )
-    stays: np.ndarray = drift * time_years <= newest
+    stays: np.ndarray = aged <= rising - index * np.log(inputs("rival.tokens_per_usd_gain_ratio"))
     return stays
 
 

@@ -75,6 +75,7 @@ _FIELDS: Mapping[str, str] = {
     "options.cancellation_fraction": "chance of cancellation",
     "options.cancelled": "programme cancelled",
     "options.capital_usd_per_w": "capital per watt behind the rent",
+    "options.hall_fraction": "share of hall in the capital behind the rent",
     "options.ceiling_chips_per_quarter": "supply ceiling, chips a quarter",
     "options.committed_fraction": "volume under firm order",
     "options.conversion_usd_per_w": "rack and cooling conversion",

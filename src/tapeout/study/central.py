@@ -13,7 +13,7 @@ from tapeout.constants import CALENDAR_YEAR_DAYS, DAY_S, MEGA, MTOK, QUARTERS_PE
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.prices import chip_price_usd
 from tapeout.economics.schedule import OWN
-from tapeout.economics.supply import Fleet
+from tapeout.economics.supply import Fleet, option_power_w
 from tapeout.economics.types import CashFlow, Inputs
 from tapeout.numerics import Floats
 from tapeout.study.capacity import Capacity, traffic_of
@@ -370,11 +370,13 @@ def our_figures(
         if option.kind in ("buy", "build"):
             price = chip_price_usd(option, case.inputs, negotiated=False)
             out[f"{key}.chip_price_usd"] = float(price[0, 0])
-            watts = float(unit.power_w[0])
+            # the chip itself, not the generation that is on sale when the own chip ships
+            watts = float(option_power_w(option, case.inputs)[0, 0])
             out[f"{key}.allin_w"] = watts
             out[f"{key}.chip_usd_bn_per_gw"] = float(price[0, 0]) / watts
             hall = float(case.inputs.flat("site.capex_usd_per_w")[0])
-            out[f"{key}.all_in_usd_bn_per_gw"] = float(unit.capital_usd[0]) / watts + hall
+            pue = float(case.inputs.flat("site.pue_ratio")[0])
+            out[f"{key}.all_in_usd_bn_per_gw"] = float(unit.capital_usd[0]) / watts + hall / pue
     if problem.builds:
         for name, bound in outcomes.boundaries.items():
             out[f"g_ship.{name}"] = float(bound.g_ship[0])

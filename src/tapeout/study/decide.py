@@ -43,11 +43,13 @@ from tapeout.study.facts import (
     bought_advantages,
     break_even_volume_share,
     contribution_ranking,
+    counterfactuals,
     hinges,
     memory_gb,
     ranking,
     references,
     scope_of,
+    successor_share,
 )
 from tapeout.study.futures import Sampler, sampler
 from tapeout.study.problem import assemble
@@ -423,6 +425,8 @@ def verdict_facts(
         "lcot": {key: summary(values) for key, values in drawn.lcot.items()},
     }
     facts |= hinges(study, facts["ranking"])
+    facts["site_limited"] = problem.setting.site_w is not None
+    facts["counterfactuals"] = counterfactuals(study, facts["assumed_prices"])
     if problem.builds:
         facts |= build_facts(study, drawn, case, outcomes, moved, seed)
     return facts
@@ -453,6 +457,7 @@ def build_facts(
     stated = scenario.options["own"].tokens_per_s_per_chip is not None
     return {
         "own_rate_stated": stated,
+        "successor_share": successor_share(study, drawn),
         "payback": paid_back,
         "life_years": study.ledger["options.own.life_years"].chosen.value,
         "g_star": {

@@ -9,10 +9,12 @@ import numpy as np
 
 from tapeout.constants import MTOK
 from tapeout.economics.levelised import delivered_advantage, unit_cost
+from tapeout.economics.supply import generation_index
 from tapeout.numerics import Floats
 from tapeout.quantities import Quantity
 from tapeout.study.central import CentralCase
 from tapeout.study.evaluate import Outcomes
+from tapeout.study.problem import sizing_option
 from tapeout.study.statistics import share_cheapest, summary
 from tapeout.study.verdict import in_words, span_years
 
@@ -24,7 +26,8 @@ def scope_of(scenario: Any) -> str:
     """Scope in words."""
     years = f"over {span_years(scenario.decision.horizon_years)}"
     if scenario.scale.sized_by == "mw":
-        return f"{scenario.scale.mw:,.4g} MW {years}"
+        of = scenario.options[sizing_option(scenario)]
+        return f"the demand {scenario.scale.mw:,.4g} MW of {of.title or of.chip} serve, {years}"
     tokens = sum(one.output_tokens_per_day for one in scenario.traffic)
     return f"{in_words(tokens)} output tokens a day {years}"
 
@@ -73,15 +76,39 @@ def hinges(study: Study, order: list[dict[str, Any]]) -> dict[str, Any]:
         }.get(option.kind)
         if path and (path not in ledger or not ledger[path].is_sourced):
             assumed.append(key)
-    left = [
-        row["title"]
-        for row in order
-        if not any(step.option in assumed for step in problem.strategy(row["strategy"]).steps)
-    ]
+    for row in order:
+        steps = problem.strategy(row["strategy"]).steps
+        row["price_assumed"] = any(step.option in assumed for step in steps)
+    left = [row["title"] for row in order if not row["price_assumed"]]
     return {
         "assumed_prices": [problem.setting.options[key].title for key in assumed],
         "best_without_assumed": left[0] if left else "none",
     }
+
+
+def successor_share(study: Study, drawn: Futures) -> float:
+    """Share of futures in which a successor of the alternative is on sale at first service."""
+    option = study.problem.setting.options[study.problem.alternative]
+    if option.kind not in ("buy", "rent"):
+        return 0.0
+    inputs = study.sampler.inputs(study.sampler.table(drawn.draws))
+    index = generation_index(option, inputs, drawn.first_service[:, None])
+    return float(np.mean(index >= 1))
+
+
+def counterfactuals(study: Study, assumed: list[str]) -> dict[str, str]:
+    """What stands behind each counterfactual, by name, and whether its price is assumed."""
+    problem = study.problem
+    alternative = problem.setting.options[problem.alternative].title
+    out = {
+        "list": f"{alternative}, list price",
+        "negotiated": f"{alternative}, negotiated price",
+    }
+    if problem.rents:
+        rented = problem.setting.options[problem.strategy(problem.rents[0]).steps[0].option].title
+        note = " (price assumed)" if rented in assumed else ""
+        out["rented"] = f"{rented}{note}"
+    return out
 
 
 def memory_gb(study: Study) -> dict[str, float]:

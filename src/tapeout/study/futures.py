@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.constants import YEAR_HOURS
-from tapeout.economics.finance import crf
 from tapeout.economics.levelised import energy_usd_per_year
+from tapeout.economics.prices import recovery_factor
 from tapeout.economics.schedule import OWN
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Sign
 from tapeout.economics.types import Inputs
@@ -162,6 +162,8 @@ def derivations(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
         if kind == "rent":
             out[f"{path}.rent_usd_per_chip_hour"] = (
                 f"{path}.capital_usd_per_w",
+                f"{path}.hall_fraction",
+                f"{path}.life_years",
                 f"{path}.allin_w_per_chip",
                 *_BUILT_RENT,
             )
@@ -177,6 +179,7 @@ def derivations(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 _BUILT_RENT = (
     "decision.discount_rate",
+    "site.life_years",
     "operations.fraction_per_year",
     "site.pue_ratio",
     "site.usd_per_kwh",
@@ -220,13 +223,17 @@ def _parts(out: dict[str, Floats], path: str, kind: str) -> None:
 def _built_rent(out: dict[str, Floats], path: str) -> Floats:
     """A rent nobody publishes: capital per watt as an annuity, energy, upkeep, the cloud's margin.
 
-    Capital is per watt at the meter, as analysts quote it per gigawatt, hall included.
+    Capital is per watt at the meter, as analysts quote it per gigawatt; its hall is written off
+    over the life of a hall, the rest over the service life of the silicon.
     """
     inputs = Inputs(out)
+    rate = inputs("decision.discount_rate")
     watts = inputs(f"{path}.it_w_per_chip") * inputs("site.pue_ratio")
     capital = watts * inputs(f"{path}.capital_usd_per_w")
-    recovery = crf(inputs("decision.discount_rate"), inputs("options_life_years"))
-    yearly = capital * (recovery + inputs("operations.fraction_per_year"))
+    hall = capital * inputs(f"{path}.hall_fraction")
+    silicon = recovery_factor(rate, inputs(f"{path}.life_years"))
+    yearly = (capital - hall) * (silicon + inputs("operations.fraction_per_year"))
+    yearly = yearly + hall * recovery_factor(rate, inputs("site.life_years"))
     yearly = yearly + energy_usd_per_year(inputs, watts)
     rent: Floats = yearly / (1.0 - inputs("market.cloud_margin_fraction")) / YEAR_HOURS
     return rent[:, 0]
@@ -253,7 +260,7 @@ def sampler(
     first_of_chip = {chips[key]: key for key in reversed(list(kinds)) if key in chips}
     columns: dict[str, str] = {}
     distributions: dict[str, Distribution] = {name: Uniform(low=0.0, high=1.0) for name in UNIFORMS}
-    fixed: dict[str, float] = {"options_life_years": ledger_life(ledger)}
+    fixed: dict[str, float] = {}
     for entry in ledger:
         figure = entry.chosen
         sign = signs.get(entry.path)
@@ -271,16 +278,6 @@ def sampler(
         kinds=kinds,
         shift_ratios=shift_ratios,
     )
-
-
-def ledger_life(ledger: Ledger) -> float:
-    """Service life behind a rent that is built from capital: that of any owned option."""
-    lives = [
-        entry.chosen.value
-        for entry in ledger
-        if entry.path.endswith(".life_years") and entry.path.startswith("options.")
-    ]
-    return lives[0] if lives else 5.0
 
 
 def _driver(

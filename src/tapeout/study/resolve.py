@@ -41,6 +41,7 @@ DIE_AREA = Figure(
     as_of="2026-11-24",
     note="a near-reticle die, or two: no published area",
 )
+ROADMAP_DAYS = 366
 NO_PORT = ("port_usd", "port_usd_per_year", "port_start_fraction")
 EXACT = ("memory_gb", "die_area_mm2")  # what stands on the package is no driver
 RENT_CONDITIONS = {
@@ -138,18 +139,42 @@ class _Resolver:
         return record.name.split()[0] in makers
 
     def generation(self, key: str, option: Any, record: Any) -> None:
-        """Date the option's own chip was first sold; synthetic generations count from there."""
+        """Date from which synthetic generations are counted: the maker's last known chip.
+
+        Chips of the catalogue come first. The last one is the newest of the same maker with at
+        least this one's memory bandwidth that is sold within a year of the decision, as far as
+        announced roadmaps reach.
+        """
         start = self.scenario.decision.start
         released = record.release_date or option.available_from or start
+        name, last = record.name, released
+        horizon = start + dt.timedelta(days=ROADMAP_DAYS)
+        for other in self.successors(record):
+            if other.release_date is not None and last < other.release_date <= horizon:
+                name, last = other.name, other.release_date
+        note = f"{name} was first sold on {last}"
+        if name != record.name:
+            note += f", the maker's last known chip past {record.name} ({released})"
         figure = Figure(
-            value=years_from(start, released),
+            value=years_from(start, last),
             unit="years",
             range_kind="exact",
-            as_of=str(released),
+            as_of=str(last),
             status="derived",
-            note=f"{record.name} was first sold on {released}",
+            note=note,
         )
         self.enter(f"options.{key}.generation_years", figure, "derived")
+
+    def successors(self, record: Any) -> list[Any]:
+        """Catalogue chips of the same maker with at least this one's memory bandwidth."""
+        least = _bandwidth(record)
+        maker = record.name.split()[0]
+        others = [
+            self.catalog.chip(name)
+            for name in self.catalog.entities("chip")
+            if name.split()[0] == maker
+        ]
+        return [other for other in others if _bandwidth(other) >= least > 0]
 
     def procurement(self, key: str, option: Any) -> None:
         """Memory bought by the owner itself carries no partner margin."""
@@ -271,6 +296,12 @@ class _Resolver:
         chosen = _in_term_unit(ranged.chosen, term)
         why = "; ".join(text for text in (ranged.why, f"from {found.path}") if text)
         self.ledger.add(replace(ranged, path=path, chosen=chosen, why=why))
+
+
+def _bandwidth(record: Any) -> float:
+    """Memory bandwidth of a chip in B/s, zero where nobody states it."""
+    found = record.figure("mem_bandwidth")
+    return 0.0 if found is None else float(found.chosen.value)
 
 
 def _no_port(term: Term) -> Figure:

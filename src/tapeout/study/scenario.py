@@ -105,6 +105,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise refuse(f"not UTF-8 (byte {error.start})", "save the file as UTF-8") from None
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise refuse("nested too deeply to read", "a scenario is three levels deep") from None
     except tomllib.TOMLDecodeError as error:
         raise refuse(f"not TOML: {error}", "mend the line named") from None
 

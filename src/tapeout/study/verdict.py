@@ -87,7 +87,7 @@ def _disagreement(facts: Mapping[str, Any]) -> str:
         return ""
     return (
         f"The two objectives disagree ({cost['title']} costs least,"
-        f" {contribution['title']} earns most within the site). "
+        f" {contribution['title']} earns most). "
     )
 
 
@@ -114,6 +114,8 @@ def _answer(facts: Mapping[str, Any]) -> str:
     )
     if len(order) > 1:
         text += f", against {usd(order[1]['mean_usd'])} for {order[1]['title']}"
+    if best.get("price_assumed"):
+        text += " (a price nobody publishes: assumed here)"
     text += f"; it is the cheapest in {one_digit(best['p_cheapest'])} of the futures."
     often = max(order, key=lambda row: float(row["p_cheapest"]))
     if often is not best:
@@ -142,8 +144,9 @@ def _headline(facts: Mapping[str, Any]) -> str:
     clears = "clears" if have["p50"] >= need else "does not clear"
     return (
         f"In expectation building beats the baseline ({facts['baseline_title']}) only if the"
-        f" chip, all in, delivers at least {need:.2f}x the tokens per dollar of the"
-        f" {facts['alternative_chip']} generation sold when it ships ({terms});"
+        f" chip, all in, delivers at least {need:.2f}x the tokens per dollar of what is sold when"
+        f" it ships, {facts['alternative_chip']} or, in {one_digit(facts['successor_share'])} of"
+        f" the futures, its successor ({terms});"
         f" {_source_of_rate(facts)} delivers {have['p50']:.2f}x ({have['p05']:.2f} to"
         f" {have['p95']:.2f}) and {clears} it.{_claim(facts, need)}"
     )
@@ -168,22 +171,23 @@ def _claim(facts: Mapping[str, Any], need: float) -> str:
 
 
 def _objectives(facts: Mapping[str, Any]) -> str:
+    within = " within the site" if facts["site_limited"] else " on it"
     cost, contribution = facts["ranking"][0], facts["contribution_ranking"][0]
     if cost["strategy"] == contribution["strategy"]:
         return (
             f"Both objectives agree: {cost['title']} serves the given demand at least cost and"
-            " earns most within the site."
+            f" earns most{within}."
         )
     return (
         f"The two objectives disagree: {cost['title']} serves the given demand at least cost, but"
-        f" {contribution['title']} earns most where the site binds"
+        f" {contribution['title']} earns most{within}"
         f" ({usd(contribution['mean_usd'])} over the horizon)."
     )
 
 
 def _hinge(facts: Mapping[str, Any]) -> str:
     if not facts["assumed_prices"]:
-        return "No price that the ranking rests on is an assumption."
+        return "The price of every option is published; other inputs are assumed where marked."
     names = ", ".join(facts["assumed_prices"])
     return (
         f"Prices that no source publishes and that are built or assumed here: {names}. Without"

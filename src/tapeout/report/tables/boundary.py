@@ -26,6 +26,7 @@ def advantage(results: Results) -> Table | None:
     if not ship or not star:
         return None
     lines = []
+    against = mapping(results, "counterfactuals")
     for name, label in COUNTERFACTUALS.items():
         if name not in ship or name not in star:
             continue
@@ -34,7 +35,7 @@ def advantage(results: Results) -> Table | None:
         tone: Tone = "good" if clears else "bad"
         lines.append(
             row(
-                f"{results.verdict['alternative_chip']}, {label}",
+                str(against.get(name) or f"{results.verdict['alternative_chip']}, {label}"),
                 cell(f.times(have["p50"]), note=_range(have)),
                 f.times(have["usd_per_mw_ratio"]),
                 f.times(have["tokens_per_mw_ratio"]),
