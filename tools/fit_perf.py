@@ -308,8 +308,8 @@ def band(
 ) -> dict[str, float]:
     """Widths in log units from 80 % quantiles of the absolute error.
 
-    Chips left out give the width of a chip nobody measured; the report part with the effect of
-    the vendor alone that of a measured chip under software unknown. The part that chips share is
+    Chips left out give the width of a chip nobody measured; the fit part with the effect of the
+    vendor alone that of a measured chip under software unknown. The part that chips share is
     the share of the variance of curve medians that goes with the model served.
     """
     order = sorted(curves, key=lambda c: c.placement.system.chip.name)
@@ -365,7 +365,8 @@ def main() -> int:
         errors |= {f"{name}: {value}": summary_of(error) for value, error in found.items()}
         print(f"{name}: {found['all'].words()}")
     vendors = {key: value for key, value in effects.items() if "|" not in key}
-    seen_chip = log_ratios(reported, model_of(constants, vendors))["tpot"]
+    # the width comes from the fit part, so that the report part can judge it
+    seen_chip = log_ratios(seen, model_of(constants, vendors))["tpot"]
     widths = band(pooled["tpot"], curves, seen_chip)
     write(constants, effects, errors, widths, options.data)
     return 0

@@ -150,6 +150,7 @@ class Futures:
     contribution: Mapping[str, Floats]
     strategy_lcot: Mapping[str, Floats]
     strategy_lcot_by_value: Mapping[str, Floats]
+    served: Mapping[str, float]
     line_npv: Mapping[str, Mapping[str, float]]
     cumulative: Mapping[str, Floats]
     saving: Floats
@@ -210,6 +211,10 @@ def _join(
         },
         strategy_lcot_by_value={
             key: cost[key] / concatenate([part.cost[key].discounted_worth for part in parts])
+            for key in keys
+        },
+        served={
+            key: float(concatenate([part.cost[key].served_fraction for part in parts]).mean())
             for key in keys
         },
         line_npv=_mean_lines(parts, keys),

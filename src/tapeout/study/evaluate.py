@@ -65,7 +65,7 @@ class Flow:
     """A strategy's cash flow reduced over lines; arrays are (draw,) unless said.
 
     `by_quarter_usd` and `tokens_by_quarter` are (draw, quarter); `by_line_usd` maps line keys to
-    present values. `units` has shape (draw,) for each of chips, power_w at the last peak.
+    present values. `served_fraction` is the share of the capacity wanted that is there.
     """
 
     npv_usd: Floats
@@ -74,6 +74,7 @@ class Flow:
     by_quarter_usd: Floats
     discounted_tokens: Floats
     discounted_worth: Floats
+    served_fraction: Floats
     lines: tuple[Line, ...]
 
 
@@ -108,8 +109,10 @@ class Outcomes:
     dates: Schedule | None
 
 
-def reduce(flow: CashFlow) -> Flow:
-    """Reduce a cash flow over its lines."""
+def reduce(flow: CashFlow, fleet: Fleet) -> Flow:
+    """Reduce a cash flow over its lines, and its fleet to the share of the need it fills."""
+    short = fleet.plan.unmet.sum(axis=1)
+    filled = sum((used.sum(axis=1) for used in fleet.plan.used.values()), np.zeros(short.shape))
     by_line = flow.npv_by_line_usd()
     return Flow(
         npv_usd=flow.npv_usd(),
@@ -118,6 +121,7 @@ def reduce(flow: CashFlow) -> Flow:
         by_quarter_usd=flow.by_quarter_usd(),
         discounted_tokens=flow.discounted_tokens(),
         discounted_worth=flow.discounted_worth(),
+        served_fraction=filled / np.maximum(filled + short, np.finfo(float).tiny),
         lines=flow.lines,
     )
 
@@ -140,7 +144,7 @@ def run(
         objective="cost" if objective == "cost" else "contribution",
         negotiated=negotiated,
     )
-    return reduce(flow), fleet
+    return reduce(flow, fleet), fleet
 
 
 def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes:

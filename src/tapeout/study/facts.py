@@ -44,6 +44,7 @@ def ranking(
             "strategy": key,
             "title": titles[key],
             "p_cheapest": cheapest[key],
+            "served_fraction": drawn.served[key],
             "lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot[key])) * MTOK,
             "value_weighted_lcot_usd_per_mtok": float(np.mean(drawn.strategy_lcot_by_value[key]))
             * MTOK,

@@ -9,6 +9,7 @@ from typing import Any
 from tapeout.constants import GIGA, MEGA, TERA
 
 _TENTH = 10
+_SERVES_ALL = 0.995
 
 LEFT_OUT = (
     "Taxes, depreciation for tax, and the financing structure: flows are before tax and unlevered;"
@@ -21,6 +22,11 @@ LEFT_OUT = (
     "Real options: a programme is cancelled by lot, not by an optimal rule at each stage.",
     "The best portfolio: strategies are compared as given, no mix is optimised.",
     "One chip, not a roadmap: no second generation of the own chip; the alternative follows it.",
+    "Early retirement: chips serve out their lives even where a newcomer would be cheaper to run.",
+    "Lead times and ramps of bought and rented capacity, except where a scenario states them:"
+    " successors are to be had in volume on the day they are first sold.",
+    "Electricity by the operation: a site draws a fixed share of its provisioned power when busy;"
+    " simulated joules are shown, not billed.",
     "Supplier loss, export rules and counterparty default, except the default of an offtaker.",
     "Correlations, between rents of different silicon for one, other than that of slip with"
     " delivered performance and what options share: a chip, a market drift, the price of parts.",
@@ -92,31 +98,43 @@ def _disagreement(facts: Mapping[str, Any]) -> str:
 
 
 def _today(facts: Mapping[str, Any]) -> str:
-    """Own tokens per dollar against bought chips as they are sold now."""
-    need = facts["g_star"]["list"]["value"]
-    rows = [f"{row['ratio']:.2f}x that of {row['title']}" for row in facts["advantage_over_bought"]]
+    """Own tokens per dollar against bought chips as they are sold now, simulated and claimed."""
+    rows = facts["advantage_over_bought"]
     if not rows:
         return ""
-    bar = "" if need is None or not math.isfinite(need) else f" against {need:.2f}x needed"
-    return (
-        f"At first service, against chips as they are sold on the day of the decision, the own"
-        f" chip gives {' and '.join(rows)} in tokens per dollar{bar}: what it must beat is the"
-        " generation on sale by then."
+    need = facts["g_star"]["list"]["value"]
+    bar = "" if need is None or not math.isfinite(need) else f", where {need:.2f}x is needed"
+    text = (
+        "At first service, against chips as they are sold on the day of the decision, the own chip"
+        f" gives {_against(rows, 1.0)} in tokens per dollar{bar}"
     )
+    claims = [prior for prior in facts["priors"] if prior["kind"] == "claim"]
+    if claims:
+        lift = claims[0]["g"]["p50"] / facts["g_ship"]["list"]["p50"]
+        text += f"; on {_lower_first(claims[0]['title'])} {_against(rows, lift)}"
+    return f"{text}. What it must beat is the generation on sale by then."
+
+
+def _against(rows: list[dict[str, Any]], lift: float) -> str:
+    return " and ".join(f"{row['ratio'] * lift:.2f}x that of {row['title']}" for row in rows)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _answer(facts: Mapping[str, Any]) -> str:
     order = facts["ranking"]
     best = order[0]
+    assumed = ", at a price nobody publishes and assumed here" if best["price_assumed"] else ""
     text = (
         f"Cheapest over {span_years(facts['horizon_years'])} in expectation: {best['title']},"
-        f" {usd(best['mean_usd'])}"
+        f" {usd(best['mean_usd'])}{assumed}"
     )
     if len(order) > 1:
         text += f", against {usd(order[1]['mean_usd'])} for {order[1]['title']}"
-    if best.get("price_assumed"):
-        text += " (a price nobody publishes: assumed here)"
     text += f"; it is the cheapest in {one_digit(best['p_cheapest'])} of the futures."
+    text += _short_of(order)
     often = max(order, key=lambda row: float(row["p_cheapest"]))
     if often is not best:
         text += (
@@ -124,6 +142,16 @@ def _answer(facts: Mapping[str, Any]) -> str:
             f" ({one_digit(often['p_cheapest'])}), but dearer on average."
         )
     return text
+
+
+def _short_of(order: list[dict[str, Any]]) -> str:
+    """Name strategies that leave demand unserved; what is not served is charged at its value."""
+    short = [
+        f"{row['title']} serves {row['served_fraction']:.0%}"
+        for row in order
+        if row["served_fraction"] < _SERVES_ALL
+    ]
+    return f" Not all serve the demand: {', '.join(short)} of it." if short else ""
 
 
 def span_years(years: int) -> str:
@@ -137,8 +165,8 @@ def _headline(facts: Mapping[str, Any]) -> str:
     if need is None or not math.isfinite(need):
         return (
             f"In expectation building does not beat the baseline ({facts['baseline_title']}) at"
-            " any delivered advantage: the programme's fixed cost exceeds what its volume can"
-            f" save ({terms})."
+            " any delivered advantage: what it saves does not cover the programme and what must"
+            f" be had beside it ({terms})."
         )
     have = facts["g_ship"]["list"]
     clears = "clears" if have["p50"] >= need else "does not clear"
