@@ -98,7 +98,7 @@ def _peak_words(results: Results) -> str:
 
 def _layers(unit: str, *, with_peak: bool) -> list[Any]:
     base = alt.Chart(theme.data()).encode(
-        x=alt.X("start:T", axis=theme.axis("Quarter", format="%Y", tickCount="year"))
+        x=alt.X("start:T", axis=theme.axis("Year", format="%Y", tickCount="year"))
     )
     tooltip = [
         alt.Tooltip("quarter:N", title="Quarter"),

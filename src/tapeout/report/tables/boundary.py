@@ -73,7 +73,7 @@ def _range(summary: dict[str, Any]) -> str:
 def _error(need: dict[str, Any]) -> str:
     if need.get("se") is None or f.missing(need["se"]):
         return "" if need.get("outcome") == "OK" else str(need.get("sentence", ""))
-    return f"± {f.times(need['se'])} sampling"
+    return f"± {f.number(need['se'], 2)}x sampling"
 
 
 def priors(results: Results) -> Table | None:
@@ -154,9 +154,6 @@ _COMPARE_UNITS = (
     ("tokens_per_day", "tokens/day"),
     ("allin_w", "W"),
 )
-
-
-_OWN_WORDS = ("USD bn/GW", "tokens/day")
 
 
 def _compare_unit(name: str) -> str:
@@ -274,11 +271,11 @@ def steps(results: Results, key: str, caption: str) -> Table | None:
     for one in found:
         unit = str(one.get("unit") or "")
         low, high = one.get("low"), one.get("high")
-        note = "" if low is None or high is None else f.span(low, high, unit)
+        note = "" if low is None or high is None else _compared_span(low, high, unit)
         lines.append(
             row(
                 cell(str(one.get("title", "")), note=one.get("why") or ""),
-                cell(_stated(one.get("value"), unit), note=note),
+                cell(_compared(one.get("value"), unit), note=note),
                 f.times(one.get("factor")),
                 Cell(text=one.get("source") or f.NONE, href=one.get("source_url") or ""),
             )
@@ -294,9 +291,3 @@ def steps(results: Results, key: str, caption: str) -> Table | None:
         ),
         rows=tuple(lines),
     )
-
-
-def _stated(value: float | None, unit: str) -> str:
-    if unit in _OWN_WORDS:
-        return _compared(value, unit)
-    return f.quantity(value, unit)
