@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tapeout.cli.figures import spread
 from tapeout.constants import MEGA
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tapeout.sources import Figure, Resolved
+    from tapeout.sources import Resolved
     from tapeout.study.decide import Study
 
 
 def show(
     scenario: Annotated[Path, typer.Argument(help="Scenario folder", show_default=False)],
-    path: Annotated[str, typer.Argument(help="Only paths that match, e.g. 'options.own.*'")] = "*",
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="Only paths that match, e.g. 'options.own.*'; `verdict` for the figures computed"
+        ),
+    ] = "*",
     lines: Annotated[
         bool, typer.Option("--lines", help="Cost lines with formula, inputs and present value")
     ] = False,
@@ -37,6 +42,10 @@ def show(
       tapeout show examples/jalapeno options.own.nre_usd
 
       tapeout show examples/jalapeno 'build-bridge.own.*' --lines
+
+      tapeout show examples/jalapeno verdict
+
+      tapeout show examples/jalapeno verdict.g_ship.list
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -46,6 +55,11 @@ def show(
     study = prepare(scenario, overlay=overlay, patches=tuple(patch or ()))
     if lines:
         _lines(study, path, as_json=as_json)
+        return
+    if path.split(".")[0] == "verdict":
+        from tapeout.cli.trace import show_figures  # noqa: PLC0415
+
+        show_figures(study, path, as_json=as_json)
         return
     found = [entry for entry in study.ledger if fnmatchcase(entry.path, path)]
     if not found:
@@ -72,25 +86,6 @@ def _record(entry: Resolved) -> dict[str, Any]:
     return asdict(entry)
 
 
-_PLAIN_UP_TO = 1e15  # beyond, digits help nobody
-
-
-def _number(value: float) -> str:
-    """Four significant digits with thousands marked, no exponent where it can be read."""
-    if value == 0 or not 1e-4 <= abs(value) < _PLAIN_UP_TO:
-        return f"{value:g}"
-    digits = 3 - math.floor(math.log10(abs(value)))
-    text = f"{round(value, digits):,.{max(digits, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _figure(figure: Figure) -> str:
-    spread = ""
-    if figure.low is not None and figure.high is not None and figure.low != figure.high:
-        spread = f" ({_number(figure.low)} to {_number(figure.high)})"
-    return f"{_number(figure.value)}{spread} {figure.unit}"
-
-
 def _table(found: list[Resolved]) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
@@ -99,7 +94,7 @@ def _table(found: list[Resolved]) -> Table:
     table.add_column("value (5 to 95 %), unit; status, set by", overflow="fold")
     for entry in found:
         origin = f"[dim]{entry.chosen.status}, {entry.set_by}[/dim]"
-        table.add_row(entry.path, f"{_figure(entry.chosen)}\n{origin}")
+        table.add_row(entry.path, f"{spread(entry.chosen)}\n{origin}")
     return table
 
 
@@ -107,7 +102,7 @@ def _one(console: Any, study: Study, entry: Resolved) -> None:
     from tapeout.study.futures import model_paths  # noqa: PLC0415
 
     figure = entry.chosen
-    console.print(f"[bold]{entry.path}[/bold]  {_figure(figure)}")
+    console.print(f"[bold]{entry.path}[/bold]  {spread(figure)}")
     rows = {
         "status": figure.status,
         "set by": entry.set_by,
@@ -124,7 +119,7 @@ def _one(console: Any, study: Study, entry: Resolved) -> None:
     for beaten in entry.rejected:
         source = beaten.source_title or "no source"
         console.print(
-            f"  chosen over: {_figure(beaten)} [{beaten.status}, {beaten.as_of}] {source}",
+            f"  chosen over: {spread(beaten)} [{beaten.status}, {beaten.as_of}] {source}",
             highlight=False,
             markup=False,
         )

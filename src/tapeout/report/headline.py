@@ -185,7 +185,8 @@ def reading_guide(results: Results) -> tuple[str, ...]:
             ),
         ]
     texts.append(
-        f"Inputs: {counts_sentence(results)}. Every one is listed with its source or reason."
+        f"Inputs: {counts_sentence(results)}. Every one is listed with its source or reason;"
+        " `tapeout show SCENARIO verdict` gives each figure's formula and the inputs that move it."
     )
     return tuple(texts)
 

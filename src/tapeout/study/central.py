@@ -183,7 +183,7 @@ def _back_at_zero_years(cumulated: Floats) -> float:
     return float(at - cumulated[at] / step + 1.0) / QUARTERS_PER_YEAR
 
 
-def _rows(sampler: Sampler, changes: list[dict[str, float]]) -> Inputs:
+def batch_inputs(sampler: Sampler, changes: list[dict[str, float]]) -> Inputs:
     """Central values in every row, with the changes of each row."""
     values = sampler.medians(len(changes))
     late: dict[str, Floats] = {}
@@ -216,7 +216,7 @@ def tornado_rows(problem: Problem, sampler: Sampler) -> list[dict[str, Any]]:
     changes: list[dict[str, float]] = [{}]
     for path, low, high in ends:
         changes += [{path: low}, {path: high}]
-    outcomes = evaluate(problem, _rows(sampler, changes), full=False)
+    outcomes = evaluate(problem, batch_inputs(sampler, changes), full=False)
     npv = _objective(problem, outcomes)
     rows: list[dict[str, Any]] = [
         {
@@ -255,7 +255,7 @@ def must_be_true(problem: Problem, sampler: Sampler, paths: list[str]) -> list[d
         low, high = _search_range(sampler, path)
         grids[path] = np.linspace(low, high, MUST_BE_TRUE_POINTS)
     changes = [{path: float(x)} for path, grid in grids.items() for x in grid]
-    npv = _objective(problem, evaluate(problem, _rows(sampler, [{}, *changes]), full=False))
+    npv = _objective(problem, evaluate(problem, batch_inputs(sampler, [{}, *changes]), full=False))
     rows = []
     for index, (path, grid) in enumerate(grids.items()):
         part = npv[1 + index * grid.size : 1 + (index + 1) * grid.size]
@@ -337,7 +337,9 @@ def regret_rows(problem: Problem, sampler: Sampler, scenario: Any) -> list[dict[
             for key, title, change in DEFAULT_FUTURES
             if problem.builds or not any(path.startswith(OWN) for path in change)
         ]
-    outcomes = evaluate(problem, _rows(sampler, [change for _, _, change in named]), full=False)
+    outcomes = evaluate(
+        problem, batch_inputs(sampler, [change for _, _, change in named]), full=False
+    )
     rows = []
     for index, (key, title, _) in enumerate(named):
         cost = {name: float(flow.npv_usd[index]) for name, flow in outcomes.cost.items()}
