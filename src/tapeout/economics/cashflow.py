@@ -70,7 +70,8 @@ def strategy_cash_flow(
     discount = (1.0 + inputs("decision.discount_rate")) ** -time
     flow = CashFlow(
         lines=tuple(line for line, _ in entries),
-        usd=np.stack([np.broadcast_to(usd, shape) for _, usd in entries], axis=2),
+        # line by line in memory, which is how lines are made and added up
+        usd=np.moveaxis(np.stack([np.broadcast_to(usd, shape) for _, usd in entries]), 0, 2),
         discount=np.broadcast_to(discount, shape),
         tokens=tokens,
         token_worth=token_value(case, time)[0] / inputs("value.usd_per_mtok"),

@@ -208,8 +208,8 @@ def beliefs(results: Results) -> Chart | None:
         spec["datasets"]["needed"] = [{"x": star}]
         reach = [one for one in found if one["g"]["p50"] >= star]
         title = (
-            f"{len(reach)} of {len(found)} beliefs about {own_title(results)} reach the"
-            f" {f.times(star)} that pays at their median"
+            f"{len(reach) or 'None'} of the {len(found)} beliefs about {own_title(results)} reach"
+            f" the {f.times(star)} that pays at their median"
         )
     return Chart(
         key="chart-beliefs",
