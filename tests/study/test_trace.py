@@ -89,6 +89,9 @@ def test_an_input_behind_a_toss_is_found(traces):
     found = paths(traces, "first_service")
     assert {"options.own.late_fraction", "options.own.slip_if_late_months"} <= found
     assert "options.own.cancellation_fraction" in paths(traces, "chips.build.own")
+    through = {move.path: move.through for move in traces["first_service"][1]}
+    assert through["options.own.late_fraction"] == "options.own.slip_months"
+    assert through["options.own.months_to_tapeout"] == ""
 
 
 def test_ends_are_the_figure_at_the_ends_of_the_range(study, traces):
@@ -124,6 +127,9 @@ def test_show_lists_figures_and_traces_one(folder):
     assert "formula" in text
 
 
-def test_an_unknown_figure_is_answered_with_near_ones(folder):
-    done = CliRunner().invoke(app, ["show", str(folder), "verdict.g_shipp.list"])
+@pytest.mark.parametrize(
+    "words", [["verdict.g_shipp.list"], ["buy.gpu.chip.foundri", "--lines"], ["options.own.nre"]]
+)
+def test_an_unknown_name_is_answered_with_near_ones(folder, words):
+    done = CliRunner().invoke(app, ["show", str(folder), *words])
     assert "did you mean" in str(done.exception)

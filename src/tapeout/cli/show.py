@@ -155,9 +155,12 @@ def _line_rows(study: Study) -> list[dict[str, Any]]:
 
 
 def _lines(study: Study, pattern: str, *, as_json: bool) -> None:
-    rows = [
-        row for row in _line_rows(study) if fnmatchcase(f"{row['strategy']}.{row['line']}", pattern)
-    ]
+    from tapeout.errors import UnknownNameError  # noqa: PLC0415
+
+    every = {f"{row['strategy']}.{row['line']}": row for row in _line_rows(study)}
+    rows = [row for name, row in every.items() if fnmatchcase(name, pattern)]
+    if not rows:
+        raise UnknownNameError("cost line", pattern, list(every))
     if as_json:
         from tapeout.study.results import to_json  # noqa: PLC0415
 

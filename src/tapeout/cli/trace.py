@@ -81,6 +81,7 @@ def _one(study: Study, name: str, figure: Traced, *, as_json: bool) -> None:
                 "source": ledger[one.path].chosen.source_title,
                 "at_low": one.at_low,
                 "at_high": one.at_high,
+                "through": one.through,
             }
             for one in moves
         ]
@@ -113,6 +114,8 @@ def _one(study: Study, name: str, figure: Traced, *, as_json: bool) -> None:
     for one in moves:
         chosen = ledger[one.path].chosen
         words = f"{one.path}: {spread(chosen)}; [dim]{chosen.status}[/dim]"
+        if one.through:
+            words += f" (by way of {one.through})"
         table.add_row(words, number(one.at_low), number(one.at_high))
     console.print(table)
     console.print(f"{len(moves)} inputs move it. `tapeout show SCENARIO INPUT` has the source.")

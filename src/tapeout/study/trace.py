@@ -54,11 +54,16 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An input that moves a figure, and the figure at the ends of the input's range."""
+    """An input that moves a figure, and the figure at the ends of the input's range.
+
+    `through` names the toss by which alone it acts (whether the chip is late, how many steppings
+    it takes); the ends are then those of the toss.
+    """
 
     path: str
     at_low: float
     at_high: float
+    through: str = ""
 
 
 def traced_figures(problem: Problem) -> tuple[Traced, ...]:
@@ -257,8 +262,7 @@ def trace(problem: Problem, sampler: Sampler, figure: Traced) -> tuple[float, li
     -------
     value : float
     moves : list of Move
-        One per ledger entry. An input that acts only through a toss (whether the chip is late,
-        how many steppings it takes) shows what the toss does.
+        One per ledger entry.
     """
     ends = _ends(problem, sampler)
     changes = [{}, *({path: end} for path, pair in ends.items() for end in pair)]
@@ -275,10 +279,11 @@ def trace(problem: Problem, sampler: Sampler, figure: Traced) -> tuple[float, li
     found = []
     for entry in sampler.ledger:
         # an input with no effect of its own at the centre may still act through a toss
-        through = model_paths(entry.path, sampler.kinds, sampler.ledger)
-        act = [moved[path] for path in (entry.path, *sorted(through)) if path in moved]
+        paths = model_paths(entry.path, sampler.kinds, sampler.ledger)
+        act = [moved[path] for path in (entry.path, *sorted(paths)) if path in moved]
         if act:
-            found.append(Move(entry.path, act[0].at_low, act[0].at_high))
+            through = "" if act[0].path == entry.path else act[0].path
+            found.append(Move(entry.path, act[0].at_low, act[0].at_high, through))
     return float(values[0]), sorted(found, key=_strength)
 
 
@@ -297,7 +302,10 @@ def _ends(problem: Problem, sampler: Sampler) -> dict[str, tuple[float, float]]:
         low, high = figure.low, figure.high
         if low is None or high is None or low == high:
             step = STEP * (abs(figure.value) or 1.0)
-            low, high = figure.value - step, figure.value + step
+            # nought stays a bound, and no share passes one
+            low = figure.value - step if figure.value else 0.0
+            most = 1.0 if figure.unit == "fraction" else float("inf")
+            high = min(figure.value + step, most)
         out[path] = (float(low), float(high))
     if problem.builds:
         out |= {path: (low, high) for path, (_, low, high) in TOSSES.items()}
