@@ -193,12 +193,14 @@ def trials() -> list[str]:
         "No constant was fitted to a report curve, but the choice of the law was not blind: its "
         "form, the loss, the weight of the prior and the levels of the software effects were "
         "chosen while errors of both parts were printed side by side, and residuals of all curves "
-        f"were read. {len(laws)} settings of the law and {len(found) - len(laws)} groupings of "
-        "the software effects were tried; over the former the median TPOT error on the report part "
-        f"ran from {min(laws):.1f}% to {max(laws):.1f}%. The shipped one is not the lowest, yet no "
+        f"were read. At least {len(laws)} settings of the law and {len(found) - len(laws)} "
+        "groupings of the software effects were tried; over the former the median TPOT error on "
+        f"the report part ran from {min(laws):.1f}% to {max(laws):.1f}%. The shipped one is "
+        "not the lowest, yet no "
         "figure of this page is free of that choice, the bands included, and every curve of the "
         "table has been looked at: a blind figure needs measurements that do not exist yet. The "
-        "trials below were run again on 2026-11-24, after the choice, with the code of that day.",
+        "trials below, those of which a script was kept, were run again on 2026-11-24, after the "
+        "choice, with the code of that day.",
         "",
         "| group | setting | fit part, median / p90 | report part, median / p90 |",
         "|---|---|---|---|",

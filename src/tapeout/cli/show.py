@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tapeout.sources import Resolved
+    from tapeout.study.central import CentralCase
     from tapeout.study.decide import Study
 
 
@@ -124,49 +125,30 @@ def _one(console: Any, study: Study, entry: Resolved) -> None:
             markup=False,
         )
     paths = model_paths(entry.path, study.sampler.kinds, study.ledger)
-    names = sorted(
-        {row["line"] for row in _line_rows(study) if any(row["declares"](p) for p in paths)}
-    )
+    lines = [line for flow in _central(study).flows.values() for line in flow.lines]
+    names = sorted({line.key for line in lines if any(line.depends_on(p) for p in paths)})
     if names:
         console.print(f"  moves lines: {', '.join(names)}", highlight=False, markup=False)
 
 
-def _line_rows(study: Study) -> list[dict[str, Any]]:
+def _central(study: Study) -> CentralCase:
     from tapeout.study.central import central_case  # noqa: PLC0415
 
-    case = central_case(study.problem, study.sampler)
-    rows = []
-    for key, flow in case.flows.items():
-        npv = flow.npv_by_line_usd()[0]
-        rows += [
-            {
-                "strategy": key,
-                "line": line.key,
-                "holder": str(line.holder),
-                "formula": line.formula,
-                "inputs": sorted(set(line.inputs)),
-                "cash": line.cash,
-                "npv_usd": float(value),
-                "declares": line.depends_on,
-            }
-            for line, value in zip(flow.lines, npv, strict=True)
-        ]
-    return rows
+    return central_case(study.problem, study.sampler)
 
 
 def _lines(study: Study, pattern: str, *, as_json: bool) -> None:
     from tapeout.errors import UnknownNameError  # noqa: PLC0415
+    from tapeout.study.central import line_rows  # noqa: PLC0415
 
-    every = {f"{row['strategy']}.{row['line']}": row for row in _line_rows(study)}
+    every = {f"{row['strategy']}.{row['line']}": row for row in line_rows(_central(study))}
     rows = [row for name, row in every.items() if fnmatchcase(name, pattern)]
     if not rows:
         raise UnknownNameError("cost line", pattern, list(every))
     if as_json:
         from tapeout.study.results import to_json  # noqa: PLC0415
 
-        typer.echo(
-            to_json([{k: v for k, v in row.items() if k != "declares"} for row in rows]), nl=False
-        )
+        typer.echo(to_json(rows), nl=False)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415

@@ -103,7 +103,7 @@ def line_rows(case: CentralCase) -> list[dict[str, Any]]:
                 "holder": str(line.holder),
                 "cash": line.cash,
                 "formula": line.formula,
-                "inputs": ", ".join(sorted(set(line.inputs))),
+                "inputs": sorted(set(line.inputs)),
                 "npv_usd": float(value),
             }
             for line, value in zip(flow.lines, npv, strict=True)

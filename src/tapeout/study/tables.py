@@ -237,7 +237,7 @@ def savings_table(
             "holder": row["holder"],
             "cash": row["cash"],
             "formula": row["formula"],
-            "inputs": row["inputs"],
+            "inputs": ", ".join(row["inputs"]),
             "npv_usd": row["npv_usd"],
             "npv_mean_usd": line_npv[row["strategy"]].get(row["line"]),
         }

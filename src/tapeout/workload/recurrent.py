@@ -6,6 +6,7 @@ DeltaNet in WY form (Yang et al. 2024), lightning attention (Qin et al. 2024).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,15 +64,15 @@ class Recurrence:
         )
 
 
-class _Stateful:
+class _Stateful(ABC):
     """What all recurrent mixers share: a state and no growing cache."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def recurrence(self) -> Recurrence:
         """The scan of this mixer."""
-        raise NotImplementedError
 
     def rows(self, hidden: int, formats: TensorFormats) -> tuple[Row, ...]:  # noqa: ARG002
         """Return the scan of both phases."""
