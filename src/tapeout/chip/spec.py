@@ -10,6 +10,7 @@ from tapeout.chip.tables import Prior, measured_rows, prior, stated_topologies
 from tapeout.chip.types import ChipSpec, Link
 from tapeout.errors import MissingFieldError
 
+CORES = ("sm_count", "compute_unit_count", "core_count")
 UNMEASURED_LOG_SD = 0.2  # timing error of a chip nobody measured, beyond the shared part
 LINKS = (
     # name, condition of the rate, condition of the domain
@@ -92,7 +93,18 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
         assumptions=tuple(build.assumed),
         process_nm=build.read("process_node") or 0.0,
         memory_kind=memory_kind,
+        cores=int(_first(record, CORES)),
+        l2_bytes=_first(record, ("l2_cache", "l3_cache")),
     )
+
+
+def _first(record: ChipRecord, names: tuple[str, ...]) -> float:
+    """First of these figures that the record has; 0 where it has none."""
+    for name in names:
+        found = record.figure(name)
+        if found is not None:
+            return found.chosen.value
+    return 0.0
 
 
 def _capacity(build: _Builder) -> float | None:

@@ -56,6 +56,10 @@ class ChipSpec:
         Process class, for energy; 0 when unknown. [nm]
     memory_kind : str
         For energy, e.g. "HBM3e"; empty when unknown.
+    cores : int
+        Independent cores that tiles are dealt to (SMs, compute units); 0 when unknown.
+    l2_bytes : float
+        Last cache before main memory, shared by the cores; 0 when unknown. [B]
     """
 
     name: str
@@ -73,3 +77,5 @@ class ChipSpec:
     assumptions: tuple[str, ...] = field(default=())
     process_nm: float = 0.0
     memory_kind: str = ""
+    cores: int = 0
+    l2_bytes: float = 0.0
