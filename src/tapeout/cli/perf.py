@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,10 @@ def perf(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
     ] = False,
+    power_cap_w: Annotated[
+        float,
+        typer.Option("--power-cap-w", help="Limit on the power of a chip, W; 0: its rating", min=0),
+    ] = 0.0,
     overlay: Annotated[
         Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
     ] = None,
@@ -72,7 +77,7 @@ def perf(
         output_tokens=output_tokens,
         cached_input_fraction=cached,
     )
-    timing = RooflineModel() if roofline else PhysicalModel()
+    timing = (RooflineModel if roofline else PhysicalModel)(power_cap_w=power_cap_w)
     try:
         placement = _placement(chip, model, (tp, pp, ep, dp), precision, engine, overlay)
         lengths = lengths_of(traffic)
@@ -127,7 +132,7 @@ def _placement(
 
 def _content(point: OperatingPoint, lengths: Lengths, model: str) -> dict[str, Any]:
     """Everything that is shown, in SI units."""
-    from tapeout.perf import in_words  # noqa: PLC0415
+    from tapeout.perf import PowerScope, in_words  # noqa: PLC0415
 
     memory = point.memory
     return {
@@ -148,6 +153,13 @@ def _content(point: OperatingPoint, lengths: Lengths, model: str) -> dict[str, A
         "joule_per_output_token": point.joule_per_output_token,
         "power_w_per_chip": point.power_w_per_chip,
         "host_w_per_chip": point.host_w_per_chip,
+        "power_w_per_chip_by_scope": {
+            scope.value: point.power.of(scope)
+            for scope in PowerScope
+            if not math.isnan(point.power.of(scope))
+        },
+        "joule_per_output_token_by_part": dict(point.joule_by_part),
+        "clock_fraction": point.clock_fraction,
         "decode_step_s": point.decode_step_s,
         "carrying_step_s": point.carrying_step_s,
         "carrying_fraction": point.carrying_fraction,
@@ -183,6 +195,7 @@ def _show(point: OperatingPoint, lengths: Lengths, model: str) -> None:
     console.print(f"[dim]{model}; 80 % band: every time x {1 / factor:.2f} to {factor:.2f}[/dim]")
     _table(console, "", _headline(point))
     _table(console, f"Decode step, bound by {point.bound}", _breakdown(point))
+    _table(console, "Energy of an output token", _joules(point))
     _table(console, "Memory of a chip", _memory(point))
     for line in place.system.chip.assumptions:
         console.print(f"[dim]assumed: {line}[/dim]")
@@ -195,16 +208,32 @@ def _headline(point: OperatingPoint) -> list[tuple[str, str]]:
         ("output", f"{point.output_tokens_per_s_per_chip:,.0f} tokens/s per chip"),
         ("input", f"{point.input_tokens_per_s_per_chip:,.0f} tokens/s per chip"),
         ("energy", f"{point.joule_per_output_token:,.3f} J per output token, hosts apart"),
-        (
-            "power",
-            f"{point.power_w_per_chip:,.0f} W per chip, host share {point.host_w_per_chip:,.0f} W",
-        ),
+        ("power", _watts(point)),
         (
             "steps",
             f"{point.carrying_fraction:.1%} carry a prefill chunk "
             f"({point.carrying_step_s / c.MILLI:,.1f} ms), the rest decode alone "
             f"({point.decode_step_s / c.MILLI:,.2f} ms)",
         ),
+    ]
+
+
+def _watts(point: OperatingPoint) -> str:
+    """Power of a chip, every figure with its denominator, and the clock a cap leaves."""
+    from tapeout.perf import PowerScope  # noqa: PLC0415
+
+    known = [(scope.value, point.power.of(scope)) for scope in PowerScope]
+    text = ", ".join(f"{watts:,.0f} W {name}" for name, watts in known if not math.isnan(watts))
+    clock = "" if point.clock_fraction == 1.0 else f"; clock at {point.clock_fraction:.0%}"
+    return f"{text} per chip{clock}"
+
+
+def _joules(point: OperatingPoint) -> list[tuple[str, str]]:
+    whole = point.joule_per_output_token
+    return [
+        (name, f"{part:,.4f} J  {part / whole:.1%}")
+        for name, part in sorted(point.joule_by_part.items(), key=lambda item: -item[1])
+        if part > 0.0
     ]
 
 

@@ -13,19 +13,25 @@ from tapeout.perf.memory import (
 )
 from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
 from tapeout.perf.placing import in_words, placements
+from tapeout.perf.power import CappedStep, ChipPower, PowerScope, capped, chip_power, stretched
 from tapeout.perf.types import Degrees, Placement, StepCost, TimingModel
 
 __all__ = [
     "IDEAL",
+    "CappedStep",
+    "ChipPower",
     "Degrees",
     "Fit",
     "MemoryMap",
     "PhysicalModel",
     "Placement",
+    "PowerScope",
     "RooflineModel",
     "StackConstants",
     "StepCost",
     "TimingModel",
+    "capped",
+    "chip_power",
     "effect_keys",
     "in_words",
     "kv_per_chip_bytes",
@@ -37,6 +43,7 @@ __all__ = [
     "require_fit",
     "serving_formats",
     "step_mix",
+    "stretched",
     "usual_precision",
     "weights_per_chip_bytes",
 ]

@@ -1,13 +1,15 @@
-"""Joules of a step: static power, arithmetic, memory and links, never above rated power.
+"""Joules of a step by where they go, never above rated power.
 
-Form of reference section 3 with the levels that matter for whole chips. Every constant is a row
-of data/energy.csv with its source.
+Form of reference timing section 3: idle power (leakage and what runs without work), awake power
+(clocks and schedulers of a chip that serves), arithmetic with operand delivery, on-chip memory,
+main memory and links. Every constant is a row of data/energy.csv with its source; those marked
+as fitted come from tools/fit_energy.py.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 
@@ -16,6 +18,7 @@ import numpy as np
 from tapeout.chip.types import ChipSpec
 from tapeout.numerics import Floats
 from tapeout.perf.sharding import Shard
+from tapeout.workload import FORMAT_BYTES
 
 UNKNOWN_NODE_NM = 5.0  # assumption: a chip without a stated node is of the 5 nm class
 UNKNOWN_MEMORY = "hbm3"
@@ -56,50 +59,141 @@ def memory_j_per_byte(memory_kind: str) -> float:
     return table[f"memory.{name}"] * delivery
 
 
+def sram_bytes(flop: Floats, moved_bytes: Floats, element_bytes: Floats) -> Floats:
+    """Bytes through the large on-chip memory, same shape as flop. [B]
+
+    What main memory delivers passes once; a product cut into tiles of T x T reads each operand
+    element 1/T times per multiply-add, so element_bytes/T bytes per FLOP.
+
+    Parameters
+    ----------
+    flop, moved_bytes : array, shape (op, step)
+    element_bytes : array, shape (op, 1)
+        Bytes of one operand element.
+    """
+    reread: Floats = flop * element_bytes / energy_constants()["sram.tile"]
+    return moved_bytes + reread
+
+
+def idle_w(chip: ChipSpec) -> float:
+    """Power of a chip that is on and has no work: its own where stated, else a share. [W]."""
+    return chip.idle_w or energy_constants()["idle.fraction"] * chip.tdp_w
+
+
+def awake_w(chip: ChipSpec) -> float:
+    """Power that serving adds to `idle_w` before anything is computed or moved. [W]."""
+    return max(0.0, energy_constants()["static.fraction"] * chip.tdp_w - idle_w(chip))
+
+
 def static_w(chip: ChipSpec) -> float:
-    """Power of a serving chip that moves and computes nothing. [W]."""
-    return max(chip.idle_w, energy_constants()["static.fraction"] * chip.tdp_w)
+    """Power of a serving chip that moves and computes nothing: idle and awake together. [W]."""
+    return idle_w(chip) + awake_w(chip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnergy:
-    """Joules of one average chip; arrays have shape (step,). The parts add up to total_j."""
+    """Joules of one average chip by part; arrays have shape (step,)."""
 
-    static_j: Floats
+    idle_j: Floats
+    awake_j: Floats
     arithmetic_j: Floats
+    sram_j: Floats
     memory_j: Floats
     fabric_j: Floats
-    total_j: Floats
+
+    @property
+    def core_j(self) -> Floats:
+        """What follows the voltage of the cores: arithmetic and on-chip memory."""
+        core: Floats = self.arithmetic_j + self.sram_j
+        return core
+
+    @property
+    def static_j(self) -> Floats:
+        """What time alone costs."""
+        static: Floats = self.idle_j + self.awake_j
+        return static
+
+    @property
+    def total_j(self) -> Floats:
+        """Sum of the parts."""
+        total: Floats = self.static_j + self.core_j + self.memory_j + self.fabric_j
+        return total
+
+    def parts(self) -> dict[str, Floats]:
+        """Every part by name; they add up to `total_j`."""
+        return {one.name.removesuffix("_j"): getattr(self, one.name) for one in fields(self)}
+
+
+def work_energy(
+    chip: ChipSpec, shard: Shard, dtypes: tuple[str, ...], sent_bytes: Floats, time_s: Floats
+) -> StepEnergy:
+    """Energy of one average chip in a step at nominal voltage, without any limit.
+
+    Parameters
+    ----------
+    chip : ChipSpec
+        `tdp_w` 0 means unknown: no static part, unless the chip states its idle power.
+    shard : Shard
+    dtypes : tuple of str, one an operator
+    sent_bytes, time_s : array, shape (step,)
+    """
+    table = energy_constants()
+    per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in dtypes])
+    element = np.array([FORMAT_BYTES.get(dtype, 2.0) for dtype in dtypes])[:, None]
+    flop, moved = shard.mean_flop, shard.mean_bytes
+    on_chip = sram_bytes(flop, moved, element).sum(axis=0)
+    in_sram = "sram" in chip.memory_kind.lower()  # main memory is the on-chip one: counted once
+    return StepEnergy(
+        idle_j=idle_w(chip) * time_s,
+        awake_j=awake_w(chip) * time_s,
+        arithmetic_j=table["arithmetic.delivery"] * (per_flop @ flop),
+        sram_j=(on_chip - moved.sum(axis=0) if in_sram else on_chip) * table["memory.sram"],
+        memory_j=memory_j_per_byte(chip.memory_kind) * moved.sum(axis=0),
+        fabric_j=table["link.switch"] * sent_bytes,
+    )
+
+
+def rated_cut(energy: StepEnergy, limit_j: Floats) -> StepEnergy:
+    """Keep a step below rated power x time, the time given: a lower voltage for the same work.
+
+    A measured time already contains the clock that the rating allowed, so only the energy falls.
+    What exceeds the limit comes off arithmetic and on-chip memory first, whose voltage a chip
+    lowers; where the rest alone is above the limit, every other part is scaled.
+
+    Parameters
+    ----------
+    energy : StepEnergy
+    limit_j : array, shape (step,)
+        Rated power times step time; infinite where no rating is known. [J]
+    """
+    rest = energy.static_j + energy.memory_j + energy.fabric_j
+    core = np.clip(limit_j - rest, 0.0, energy.core_j)
+    tiny = np.finfo(float).tiny
+    share = np.where(energy.core_j > 0.0, core / np.maximum(energy.core_j, tiny), 1.0)
+    scale = np.minimum(1.0, limit_j / np.maximum(rest, tiny))
+    return StepEnergy(
+        idle_j=energy.idle_j * scale,
+        awake_j=energy.awake_j * scale,
+        arithmetic_j=energy.arithmetic_j * share,
+        sram_j=energy.sram_j * share,
+        memory_j=energy.memory_j * scale,
+        fabric_j=energy.fabric_j * scale,
+    )
 
 
 def step_energy(
     chip: ChipSpec, shard: Shard, dtypes: tuple[str, ...], sent_bytes: Floats, time_s: Floats
 ) -> StepEnergy:
-    """Energy of one average chip in a step.
-
-    Power above the rated one is cut off (a real chip lowers its clock instead; the fitted compute
-    efficiency contains that); the parts are then scaled so that they add up.
+    """Energy of one average chip in a step, rated power respected.
 
     Parameters
     ----------
     chip : ChipSpec
-        `tdp_w` 0 means unknown: no static part and no limit.
+        `tdp_w` 0 means unknown: no limit.
     shard : Shard
     dtypes : tuple of str, one an operator
     sent_bytes, time_s : array, shape (step,)
     """
-    per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in dtypes])
-    arithmetic = energy_constants()["arithmetic.delivery"] * (per_flop @ shard.mean_flop)
-    memory = memory_j_per_byte(chip.memory_kind) * shard.mean_bytes.sum(axis=0)
-    fabric = energy_constants()["link.switch"] * sent_bytes
-    static = static_w(chip) * time_s
-    total = static + arithmetic + memory + fabric
-    limit = chip.tdp_w * time_s if chip.tdp_w > 0.0 else total
-    cut = np.where(total > 0.0, np.minimum(1.0, limit / np.maximum(total, 1e-30)), 1.0)
-    return StepEnergy(
-        static_j=static * cut,
-        arithmetic_j=arithmetic * cut,
-        memory_j=memory * cut,
-        fabric_j=fabric * cut,
-        total_j=total * cut,
-    )
+    energy = work_energy(chip, shard, dtypes, sent_bytes, time_s)
+    limit = chip.tdp_w * time_s if chip.tdp_w > 0.0 else np.full_like(time_s, np.inf)
+    return rated_cut(energy, limit)

@@ -13,9 +13,10 @@ from tapeout.numerics import Floats, Ints
 from tapeout.perf.constants import IDEAL, Fit, StackConstants, load_fit
 from tapeout.perf.energy import step_energy
 from tapeout.perf.fabric_time import fabric_s
-from tapeout.perf.law import Work, bounds, by_kind, step_times
+from tapeout.perf.law import OVERHEAD, Times, Work, bounds, by_kind, step_times
 from tapeout.perf.memory import full_step, memory_map
 from tapeout.perf.peaks import peak_flop_per_s
+from tapeout.perf.power import capped
 from tapeout.perf.sharding import Message, Shard, microbatch, shard
 from tapeout.perf.types import Placement, StepCost
 from tapeout.workload import OperatorTable, StepMix, operators
@@ -89,9 +90,12 @@ class PhysicalModel:
     ----------
     fit : Fit
         Constants with their provenance; the shipped ones by default.
+    power_cap_w : float
+        Limit on the power of one chip below its rating; 0 for none. [W]
     """
 
     fit: Fit = field(default_factory=load_fit)
+    power_cap_w: float = 0.0
 
     @property
     def name(self) -> str:
@@ -106,14 +110,14 @@ class PhysicalModel:
         MissingFieldError
             The chip has no peak rate.
         InfeasibleError
-            Degrees of parallelism that do not fit one another.
+            Degrees of parallelism that do not fit one another, or a power cap below idle power.
         """
         chip = placement.system.chip
         error = (self.fit.common_log_sd, own_log_sd(chip, self.fit))
         factor = math.exp(
             self.fit.log_factor(placement.stack, chip.name, placement.architecture.name)
         )
-        return _cost(placement, mix, self.fit.generic, error, factor)
+        return _cost(placement, mix, self.fit.generic, error, factor, self.power_cap_w)
 
 
 def own_log_sd(chip: ChipSpec, fit: Fit) -> float:
@@ -129,10 +133,11 @@ class RooflineModel:
     """
 
     name: str = "roofline (optimistic: peak rates, no overheads)"
+    power_cap_w: float = 0.0
 
     def step_cost(self, placement: Placement, mix: StepMix) -> StepCost:
         """Time and energy of the steps of `mix`; raises as `PhysicalModel`."""
-        return _cost(placement, mix, IDEAL, (0.0, 0.0))
+        return _cost(placement, mix, IDEAL, (0.0, 0.0), cap_w=self.power_cap_w)
 
 
 def _cost(
@@ -141,6 +146,7 @@ def _cost(
     constants: StackConstants,
     error: tuple[float, float],
     factor: float = 1.0,
+    cap_w: float = 0.0,
 ) -> StepCost:
     ready = prepare(placement, mix)
     chip = placement.system.chip
@@ -149,25 +155,40 @@ def _cost(
             constants, memory_efficiency=1.0, cache_efficiency=1.0, compute_efficiency=1.0
         )
     steps = mix.tokens.size
-    times = step_times(
-        ready.work, fabric_s(ready.messages, placement.system, constants, steps), constants
-    )
-    time_s = factor * times.total_s
+    fabric = fabric_s(ready.messages, placement.system, constants, steps)
+
+    def times_at(clock: Floats) -> Times:
+        work = replace(ready.work, compute_s=ready.work.compute_s / clock)
+        return step_times(work, fabric, constants)
+
+    clock, waiting = np.ones(steps), np.zeros(steps)
     energy = step_energy(
-        chip, ready.shard, ready.table.dtype, _sent_bytes(ready.messages, steps), time_s
+        chip,
+        ready.shard,
+        ready.table.dtype,
+        sent_bytes(ready.messages, steps),
+        factor * times_at(clock).total_s,
     )
+    if cap_w > 0.0:
+        step = capped(chip, energy, lambda at: factor * times_at(at).total_s, cap_w)
+        clock, waiting, energy = step.clock_fraction, step.waiting_s, step.energy
+    times = times_at(clock)
+    kinds = {kind: factor * part for kind, part in by_kind(ready.work, times).items()}
+    kinds[OVERHEAD] = kinds[OVERHEAD] + waiting
     return StepCost(
-        time_s=time_s,
+        time_s=factor * times.total_s + waiting,
         energy_j=energy.total_j * placement.chips,
-        by_kind_s={kind: factor * part for kind, part in by_kind(ready.work, times).items()},
+        by_kind_s=kinds,
         bound=bounds(times),
         outcome=_outcome(placement, mix),
         log_sd=float(np.hypot(*error)),
         common_log_sd=error[0],
+        energy_by_part_j={k: part * placement.chips for k, part in energy.parts().items()},
+        clock_fraction=clock,
     )
 
 
-def _sent_bytes(messages: tuple[Message, ...], steps: int) -> Floats:
+def sent_bytes(messages: tuple[Message, ...], steps: int) -> Floats:
     """Bytes one chip puts on its links, about twice the message of an all-reduce."""
     total = np.zeros(steps)
     for message in messages:

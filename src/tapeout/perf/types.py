@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tapeout.fabric.types import System
@@ -64,6 +64,8 @@ class StepCost:
     of time; the shares add up to time_s. `bound` names the largest limit per step: "compute",
     "memory", "fabric" or "overhead". energy_j is for all chips of the replica, hosts excluded.
     `log_sd` is the whole timing error, `common_log_sd` its part shared by all chips.
+    `energy_by_part_j` splits energy_j ("idle", "awake", "arithmetic", "sram", "memory", "fabric");
+    `clock_fraction` is the clock over the one without a power cap.
     """
 
     time_s: Floats
@@ -73,6 +75,8 @@ class StepCost:
     outcome: Ints
     log_sd: float
     common_log_sd: float = 0.0
+    energy_by_part_j: Mapping[str, Floats] = field(default_factory=dict)
+    clock_fraction: Floats | None = None
 
 
 class TimingModel(Protocol):

@@ -10,7 +10,16 @@ import numpy as np
 
 from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
-from tapeout.perf import MemoryMap, Placement, TimingModel, require_fit
+from tapeout.numerics import Floats
+from tapeout.perf import (
+    ChipPower,
+    MemoryMap,
+    Placement,
+    StepCost,
+    TimingModel,
+    chip_power,
+    require_fit,
+)
 from tapeout.serving.steady import TOKEN_BUDGET, Lengths, steady_state
 
 
@@ -19,7 +28,9 @@ class OperatingPoint:
     """Means of a full engine; rates and power per chip, hosts apart.
 
     `by_kind_s` splits the decode step; `carrying_fraction` of the steps carry a prefill chunk and
-    take `carrying_step_s`. `band_factor` is the 80 % band on every time: x and / by it.
+    take `carrying_step_s`. `power` gives the power of a chip under every denominator,
+    `joule_by_part` splits the energy of an output token and `clock_fraction` is the mean clock
+    over the one without a power cap. `band_factor` is the 80 % band on every time: x and / by it.
     """
 
     placement: Placement
@@ -34,6 +45,9 @@ class OperatingPoint:
     joule_per_output_token: float
     power_w_per_chip: float
     host_w_per_chip: float
+    power: ChipPower
+    joule_by_part: Mapping[str, float]
+    clock_fraction: float
     by_kind_s: Mapping[str, float]
     bound: str
     memory: MemoryMap
@@ -83,8 +97,27 @@ def operating_point(
         joule_per_output_token=joule,
         power_w_per_chip=joule * rate,
         host_w_per_chip=placement.system.host_w,
+        power=chip_power(joule * rate, placement.system.chip.tdp_w, placement.system.host_w),
+        joule_by_part={
+            name: _mixed(part, state.carrying) / sequences
+            for name, part in cost.energy_by_part_j.items()
+        },
+        clock_fraction=_clock(cost, state.carrying),
         by_kind_s={kind: float(part[0]) for kind, part in cost.by_kind_s.items()},
         bound=cost.bound[0],
         memory=memory,
         log_sd=cost.log_sd,
     )
+
+
+def _mixed(steps: Floats, carrying: Floats) -> float:
+    """Mean over the decode step and the one that carries a prefill chunk."""
+    share = float(carrying[0])
+    return (1.0 - share) * float(steps[0]) + share * float(steps[1])
+
+
+def _clock(cost: StepCost, carrying: Floats) -> float:
+    """Mean clock fraction over time; 1 for a timing model without a clock."""
+    if cost.clock_fraction is None:
+        return 1.0
+    return _mixed(cost.clock_fraction * cost.time_s, carrying) / _mixed(cost.time_s, carrying)
