@@ -4,9 +4,10 @@ Reads DATA/measured/endtoend.csv. Constants are fitted to accelerator telemetry 
 fit part (serving.split, keys of serving.power; rows of the report part are refused), at the
 measured token rate, so that errors of the timing law stay out of them. Among the settings below
 the one with the smallest error on fit curves left out one at a time was chosen, the mean of the
-medians of the two sets (`--trials` appends all to benchmarks/energy_trials.csv). `--write` puts the chosen constants and their
-spread over the left-out fits into src/tapeout/perf/data/energy.csv. `--report` scores the report
-part; it was run once, after the choice.
+medians of the two sets (`--trials` appends all to benchmarks/energy_trials.csv). `--write` puts
+the chosen constants and their spread over the left-out fits into
+src/tapeout/perf/data/energy.csv. `--report` scores the report part; it was run once, after the
+choice. Wall power fits nothing but a check of the host share (fabric.systems.HOST_FRACTION).
 
 Loss: mean |log(predicted / measured)|, every curve weighing the same, plus a weak log-normal
 prior at the physical starting points (PRIOR).
@@ -28,6 +29,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.perf import PhysicalModel
 from tapeout.perf.energy import energy_constants
+from tapeout.perf.power import PowerScope
 from tapeout.serving.measured import read_rows
 from tapeout.serving.power import (
     PowerRow,
@@ -37,6 +39,7 @@ from tapeout.serving.power import (
     require_fit_rows,
     telemetry_rows,
     token_energy,
+    wall_rows,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +112,14 @@ class Table:
 
 
 def table_of(rows: Sequence[PowerRow]) -> Table:
-    """Parts of every row at its measured rate, fitted factors taken out."""
+    """Parts of every row at its measured rate, fitted factors taken out.
+
+    Raises
+    ------
+    InfeasibleError
+        A row lies on a curve of the report part.
+    """
+    require_fit_rows(rows)
     known = energy_constants()
     columns: list[tuple[float, ...]] = []
     for row in rows:
@@ -207,6 +217,34 @@ def run_trials(table: Table) -> None:
             print(*row, sep=", ")
 
 
+def run_host_trials(rows: Sequence[PowerRow]) -> None:
+    """Host share kept or taken from the other curves: its error on wall power, logged.
+
+    Power-limited submissions are left out: nobody states their limit.
+    """
+    kept: list[float] = []
+    refitted: list[float] = []
+    share = {
+        row.case.row: (row.measured_w - power_at_measured_rate_w(row) + row.placement.system.host_w)
+        / row.placement.system.chip.tdp_w
+        for row in rows
+    }
+    for row in rows:
+        others = [share[one.case.row] for one in rows if one.curve != row.curve]
+        package = power_at_measured_rate_w(row) - row.placement.system.host_w
+        other_w = float(np.median(others)) * row.placement.system.chip.tdp_w
+        kept.append(power_at_measured_rate_w(row) / row.measured_w - 1.0)
+        refitted.append((package + other_w) / row.measured_w - 1.0)
+    with TRIALS.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for name, errors in (("host share 0.3", kept), ("host share of the others", refitted)):
+            absolute = np.abs(errors)
+            median, p90 = np.median(absolute), np.quantile(absolute, 0.9)
+            row_text = (FITTED, "wall", name, f"{median:.4f}", f"{p90:.4f}", "3 rows of B200")
+            writer.writerow(row_text)
+            print(*row_text, sep=", ")
+
+
 def write(values: Floats, spread: Floats, rows: int, curves: int) -> None:
     """Put the constants and the range of the folds into the table, other rows untouched."""
     with TABLE.open(encoding="utf-8", newline="") as file:
@@ -219,8 +257,9 @@ def write(values: Floats, spread: Floats, rows: int, curves: int) -> None:
             row["low"], row["high"] = (f"{edge:.3g}" for edge in spread[:, at])
             row["status"] = "derived"
             row["source"] = (
-                f"tools/fit_energy.py of {FITTED}: accelerator telemetry of {rows} serving rows on "
-                f"{curves} curves of the fit part (LLM-Inference-Bench: A100, H100; InferenceX: B200)"
+                f"tools/fit_energy.py of {FITTED}: accelerator telemetry of {rows} serving rows "
+                f"on {curves} curves of the fit part "
+                "(LLM-Inference-Bench: A100, H100; InferenceX: B200)"
             )
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -239,12 +278,14 @@ def report(rows: Sequence[PowerRow]) -> None:
         )
         name = f"{row.case.chip}, {row.case.engine}, {row.case.model}"
         groups.setdefault(name, []).append(ratio)
-        groups.setdefault("all, apart" if row.apart else "all", []).append(ratio)
+        kind = "wall" if row.scope is PowerScope.ALL_IN else "telemetry"
+        groups.setdefault(f"all {kind}{', apart' if row.apart else ''}", []).append(ratio)
     print("set-up | rows | at the measured rate: median, p90, bias | at the predicted rate")
     for name in sorted(groups):
         values = np.array(groups[name])
         text = " | ".join(
-            f"{np.median(np.abs(one)):.1%} {np.quantile(np.abs(one), 0.9):.1%} {np.median(one):+.1%}"
+            f"{np.median(np.abs(one)):.1%} {np.quantile(np.abs(one), 0.9):.1%} "
+            f"{np.median(one):+.1%}"
             for one in values.T
         )
         print(f"{name} | {len(values)} | {text}")
@@ -259,15 +300,17 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="score the report part")
     given = parser.parse_args()
     try:
-        rows = telemetry_rows(read_rows(given.data))
+        raw = read_rows(given.data)
     except InfeasibleError as error:
         print(error, file=sys.stderr)
         return 2
+    limited = {row["row_id"] for row in raw if "power-limited" in row["notes"]}
+    rows, wall = telemetry_rows(raw), wall_rows(raw)
     fit_rows = [row for row in rows if row.is_fit]
-    require_fit_rows(fit_rows)
     table = table_of(fit_rows)
     if given.trials:
         run_trials(table)
+        run_host_trials([row for row in wall if row.is_fit and row.case.row not in limited])
     setting = next(one for one in SETTINGS if one.name == CHOSEN)
     used = np.ones_like(table.apart) if setting.with_apart else 1.0 - table.apart
     values = fit(table, used, setting)
@@ -279,7 +322,7 @@ def main() -> int:
         curves = len({k for k, u in zip(table.curve, used, strict=True) if u})
         write(values, np.stack([folds.min(axis=0), folds.max(axis=0)]), int(used.sum()), curves)
     if given.report:
-        report([row for row in rows if not row.is_fit])
+        report([row for row in (*rows, *wall) if not row.is_fit])
     return 0
 
 

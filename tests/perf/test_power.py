@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapeout.errors import InfeasibleError
@@ -28,6 +28,7 @@ from tapeout.perf.energy import (
     static_w,
 )
 from tapeout.perf.power import voltage_factor
+from tapeout.serving import Lengths, operating_point
 
 MIXED = step_mix(
     prefill=np.array([0.0, 4096.0]), prompts=np.array([0.0, 1.0]), decode=64.0, context=2000.0
@@ -90,6 +91,7 @@ def test_a_cap_below_idle_power_is_refused_by_name(chip):
         capped(part, energy(idle_j=150.0), stretched(np.ones(1), np.ones(1)), 150.0)
 
 
+@settings(max_examples=25)
 @given(cap=st.floats(160.0, 1500.0), more=st.floats(1.0, 4.0), prefill=st.floats(0.0, 16_000.0))
 def test_a_cap_is_kept_and_a_higher_one_is_never_slower(placed, cap, more, prefill):
     part = placed(tensor_parallel=2)
@@ -193,8 +195,6 @@ def test_an_unknown_rating_leaves_two_figures_unknown():
 
 
 def test_the_host_share_is_part_of_all_in_power_only(placed):
-    from tapeout.serving import Lengths, operating_point
-
     part = placed(tensor_parallel=2)
     lengths = Lengths(new=1000.0, cached=0.0, output=200.0)
     point = operating_point(PhysicalModel(), part, lengths, 32.0)

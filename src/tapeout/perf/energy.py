@@ -60,7 +60,7 @@ def memory_j_per_byte(memory_kind: str) -> float:
 
 
 def sram_bytes(flop: Floats, moved_bytes: Floats, element_bytes: Floats) -> Floats:
-    """Bytes through the large on-chip memory, same shape as flop. [B]
+    """Bytes through the large on-chip memory, same shape as flop. [B].
 
     What main memory delivers passes once; a product cut into tiles of T x T reads each operand
     element 1/T times per multiply-add, so element_bytes/T bytes per FLOP.

@@ -5,9 +5,9 @@ chip under a cap runs at the highest clock whose power stays below it. Arithmeti
 1/clock as long, memory and links do not.
 
 Two limits are kept apart. The *rated* power is part of every measured time: the timing constants
-were fitted to chips that already ran at whatever clock their rating allows, so `energy.rated_cut`
-lowers the energy and leaves the time. A *cap* below that is news to the timing law; `capped` finds the
-clock and stretches the time.
+were fitted to chips that already ran at whatever clock their rating allows, so
+`energy.rated_cut` lowers the energy and leaves the time. A *cap* below that is news to the timing
+law; `capped` finds the clock and stretches the time.
 """
 
 from __future__ import annotations

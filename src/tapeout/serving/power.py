@@ -18,7 +18,14 @@ from tapeout.chip import spec_from_record
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import usual_system
 from tapeout.numerics import Floats
-from tapeout.perf import Placement, TimingModel, max_sequences, prepare, serving_formats
+from tapeout.perf import (
+    Placement,
+    TimingModel,
+    max_sequences,
+    placements,
+    prepare,
+    serving_formats,
+)
 from tapeout.perf.energy import StepEnergy, work_energy
 from tapeout.perf.physical import sent_bytes
 from tapeout.perf.power import PowerScope
@@ -28,6 +35,13 @@ from tapeout.serving.steady import TOKEN_BUDGET, Lengths, mixture
 from tapeout.workload import load_model
 
 APART = ("DeepSeek-V4-Pro",)  # its own table: one model on one chip gives most of the rows
+WALL_LENGTHS = {
+    # MLPerf summaries state no input: mean tokens of the data set, in and out (MLCommons, recalled)
+    "Llama-2-70B": (294.0, 294.0),  # OpenOrca
+    "Llama-3.1-8B": (778.0, 73.0),  # CNN-DailyMail
+    "Mixtral-8x7B": (300.0, 145.0),  # OpenOrca, GSM8K and MBXP; the input is an assumption
+}
+WALL_SEQUENCES = 1024.0  # of one replica at most, the default limit of engines; assumption
 _WIDE = "16-bit"  # how rows say that weights are bf16 or fp16
 
 
@@ -116,6 +130,48 @@ def _power_row(row: Mapping[str, str]) -> PowerRow:
     )
 
 
+def wall_rows(rows: Iterable[Mapping[str, str]]) -> list[PowerRow]:
+    """Rows with wall power shared by the accelerators (MLPerf), loaded to the full.
+
+    They state neither parallelism nor input: the fewest chips that hold the model, and the
+    lengths of `WALL_LENGTHS`.
+    """
+    return [
+        _wall_row(row)
+        for row in rows
+        if row["power_w_per_chip"] and "wall" in row["power_scope"] and row["model"] in WALL_LENGTHS
+    ]
+
+
+def _wall_row(row: Mapping[str, str]) -> PowerRow:
+    new, output = WALL_LENGTHS[row["model"]]
+    output = float(row["output_tokens"] or output)
+    system = usual_system(spec_from_record(load().chip(row["chip"])))
+    architecture = load_model(row["model"])
+    formats = serving_formats(system.chip, architecture, row["weight_precision"] or None)
+    placement = placements(architecture, system, formats)[0]
+    lengths = Lengths(new=new, cached=0.0, output=output)
+    filled = {
+        "parallelism": f"tp{placement.tensor_parallel}",
+        "input_tokens": str(new),
+        "output_tokens": str(output),
+        "concurrency_or_qps": str(
+            min(WALL_SEQUENCES, float(max_sequences(placement, lengths.context)))
+        ),
+    }
+    case = case_of(dict(row) | filled)
+    return PowerRow(
+        case=case,
+        curve=power_curve(row),
+        scope=PowerScope.ALL_IN,
+        static_batch=True,
+        placement=placement,
+        lengths=lengths,
+        measured_w=float(row["power_w_per_chip"]),
+        measured_rate=case.measured_output_tokens_per_s_per_chip,
+    )
+
+
 def require_fit_rows(rows: Iterable[PowerRow]) -> None:
     """Refuse to fit to a reported curve.
 
@@ -177,7 +233,15 @@ def token_energy(row: PowerRow, sequences: float) -> StepEnergy:
 
 
 def power_at_measured_rate_w(row: PowerRow) -> float:
-    """Draw of the package at the measured rate: the energy constants alone. [W]."""
+    """Power at the measured rate, the energy constants alone; with hosts for a wall row. [W]."""
+    return _package_w(row) + _host_w(row)
+
+
+def _host_w(row: PowerRow) -> float:
+    return row.placement.system.host_w if row.scope is PowerScope.ALL_IN else 0.0
+
+
+def _package_w(row: PowerRow) -> float:
     part = token_energy(row, decoding(row))
     moved = float((part.core_j + part.memory_j + part.fabric_j)[0])
     draw = float(part.static_j[0]) + row.measured_rate * moved
@@ -186,6 +250,7 @@ def power_at_measured_rate_w(row: PowerRow) -> float:
 
 
 def predicted_power_w(row: PowerRow, model: TimingModel) -> float:
-    """Draw of the package with predicted times: what a user gets. [W]."""
+    """Power with predicted times, what a user gets; with hosts for a wall row. [W]."""
     got = closed_loop(model, row.placement, row.lengths, np.array([row.case.concurrency]))
-    return float(got.state.joule_per_output_token[0] * got.output_tokens_per_s_per_chip[0])
+    draw = got.state.joule_per_output_token[0] * got.output_tokens_per_s_per_chip[0]
+    return float(draw) + _host_w(row)
