@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, field
 
 from tapeout.catalog import ChipRecord
-from tapeout.chip.tables import Prior, measured_rows, prior, stated_topologies
+from tapeout.chip.tables import Prior, has_vendor, measured_rows, prior, stated_topologies
 from tapeout.chip.types import ChipSpec, Link
 from tapeout.errors import MissingFieldError
 
 CORES = ("sm_count", "compute_unit_count", "core_count")
+CACHES = ("l2_cache", "l3_cache")
+SHAPES = ("cores_per_root_flop", "l2_per_core", "cache_per_flop")
 UNMEASURED_LOG_SD = 0.2  # timing error of a chip nobody measured, beyond the shared part
 LINKS = (
     # name, condition of the rate, condition of the domain
@@ -26,6 +28,8 @@ class _Builder:
 
     record: ChipRecord
     group: str
+    vendor: str
+    measured: bool
     paths: dict[str, None] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
     variance: float = 0.0
@@ -39,11 +43,16 @@ class _Builder:
         return found.chosen.value
 
     def assume(self, what: str, quantity: str, *, times: float) -> float:
-        """Fill a blank from the median of a group; widen the error as far as timing follows it."""
-        found: Prior = prior(quantity, self.group)
+        """Fill a blank from its prior; widen the error as far as timing follows it.
+
+        Shape figures (SHAPES) do not widen the error of a chip with measured runs: whatever its
+        cores and caches are, those runs went through them.
+        """
+        found: Prior = prior(quantity, self.group, self.vendor)
         value = found.value * times
-        self.variance += (found.elasticity * found.log_sd) ** 2
-        basis = f"median of {found.chips} chips" if found.chips else "no data"
+        if not (self.measured and quantity in SHAPES):
+            self.variance += (found.elasticity * found.log_sd) ** 2
+        basis = f"median of {found.chips} chips{found.of}" if found.chips else "no data"
         self.assumed.append(f"{what} = {value:.4g}: {quantity} = {found.value:g} ({basis})")
         return value
 
@@ -52,8 +61,10 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
     """Build the specification of a catalogue chip.
 
     Dense peaks only; link rates of one direction; memory in bytes. A blank is filled from the
-    median of its group (data/priors.csv), listed in `assumptions`, and widens `own_log_sd` where
-    timing depends on it. A chip without main memory works from its on-chip memory.
+    prior of its vendor, else its memory class, else all chips (data/priors.csv), listed in
+    `assumptions`, and widens `own_log_sd` where timing depends on it. A stated figure is never
+    replaced. On-chip memory stands in for a cache that nobody states. A chip without main memory
+    works from its on-chip memory.
 
     Raises
     ------
@@ -62,7 +73,12 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
     """
     fact = record.fact("mem_type")
     memory_kind = fact.text if fact else ""
-    build = _Builder(record=record, group=_group(memory_kind))
+    build = _Builder(
+        record=record,
+        group=memory_group(memory_kind),
+        vendor=vendor_of(record.name),
+        measured=is_measured(record.name),
+    )
     peaks = _peaks(build)
     bandwidth = build.read("mem_bandwidth")
     sram_bytes = build.read("onchip_sram") or 0.0
@@ -79,6 +95,8 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
     tdp = build.read("tdp")
     if tdp is None:
         tdp = _rated_w(build, memory_kind, bandwidth)
+    cores = _first(build, CORES) or _cores(build, peaks)
+    cache = _first(build, CACHES) or sram_bytes or _cache(build, cores, peaks)
     return ChipSpec(
         name=record.name,
         peak_flop_per_s=peaks,
@@ -93,18 +111,37 @@ def spec_from_record(record: ChipRecord) -> ChipSpec:
         assumptions=tuple(build.assumed),
         process_nm=build.read("process_node") or 0.0,
         memory_kind=memory_kind,
-        cores=int(_first(record, CORES)),
-        l2_bytes=_first(record, ("l2_cache", "l3_cache")),
+        cores=int(cores),
+        l2_bytes=cache,
     )
 
 
-def _first(record: ChipRecord, names: tuple[str, ...]) -> float:
+def _first(build: _Builder, names: tuple[str, ...]) -> float:
     """First of these figures that the record has; 0 where it has none."""
     for name in names:
-        found = record.figure(name)
+        found = build.record.figure(name)
         if found is not None:
-            return found.chosen.value
+            return build.read(name) or 0.0
     return 0.0
+
+
+def _cores(build: _Builder, peaks: dict[str, float]) -> float:
+    """Cores from the peak, as the vendor's counts grow with it; at least one."""
+    root = math.sqrt(_widest(peaks))
+    return max(1.0, round(build.assume("cores", "cores_per_root_flop", times=root)))
+
+
+def _cache(build: _Builder, cores: float, peaks: dict[str, float]) -> float:
+    """Shared cache: per core where the vendor's caches are known, else per arithmetic. [B]."""
+    what = "shared cache [B]"
+    if has_vendor("l2_per_core", build.vendor):
+        return build.assume(what, "l2_per_core", times=cores)
+    return build.assume(what, "cache_per_flop", times=_widest(peaks))
+
+
+def _widest(peaks: dict[str, float]) -> float:
+    """Rate of the format that attention runs in."""
+    return peaks.get("bf16") or peaks.get("fp16") or min(peaks.values())
 
 
 def _capacity(build: _Builder) -> float | None:
@@ -137,7 +174,13 @@ def _own_log_sd(build: _Builder) -> float:
     return math.sqrt(UNMEASURED_LOG_SD**2 + build.variance)
 
 
-def _group(memory_kind: str) -> str:
+def vendor_of(name: str) -> str:
+    """Vendor of a catalogue chip: the first word of its name."""
+    return name.split(" ", 1)[0]
+
+
+def memory_group(memory_kind: str) -> str:
+    """Memory class of a chip: hbm, gddr or other."""
     kind = memory_kind.lower()
     if "hbm" in kind:
         return "hbm"
@@ -182,13 +225,13 @@ def _complete(
         bandwidth = build.assume("mem_bandwidth [B/s]", "bandwidth_per_byte", times=memory)
     if bandwidth is None:
         widest = peaks.get("bf16") or min(peaks.values())
-        ratio = prior("bf16_per_byte", build.group).value
+        ratio = prior("bf16_per_byte", build.group, build.vendor).value
         build.assume("FLOP per byte behind mem_bandwidth", "bf16_per_byte", times=1.0)
         bandwidth = widest / ratio
     if not peaks:
         peaks = {"bf16": build.assume("bf16 peak", "bf16_per_byte", times=bandwidth)}
     if not memory:
-        ratio = prior("bandwidth_per_byte", build.group).value
+        ratio = prior("bandwidth_per_byte", build.group, build.vendor).value
         build.assume("bandwidth over capacity behind mem_capacity", "bandwidth_per_byte", times=1.0)
         memory = bandwidth / ratio
     return peaks, bandwidth, memory

@@ -17,8 +17,10 @@ def _rows(name: str) -> list[dict[str, str]]:
 class Prior:
     """Median of a ratio across the chips of a group, and its spread in log units.
 
-    `elasticity` is the assumed per cent of step time for one per cent of the quantity: decode
-    follows bandwidth far more than peaks, and links least.
+    `of` names the vendor whose chips the median is over, if it is one vendor's. The values and
+    spreads come from tools/fit_chip_priors.py and the catalogue. `elasticity` is the assumed per
+    cent of step time for one per cent of the quantity: decode follows bandwidth far more than
+    peaks, and links least.
     """
 
     value: float
@@ -26,27 +28,38 @@ class Prior:
     elasticity: float
     chips: int
     note: str
+    of: str = ""
 
 
 @cache
-def priors() -> dict[tuple[str, str], Prior]:
-    """Read data/priors.csv by (quantity, group); group is a memory class or "all"."""
+def priors() -> dict[tuple[str, str, str], Prior]:
+    """Read data/priors.csv by (quantity, group, vendor).
+
+    The group is a memory class or "all"; the vendor is blank for all vendors.
+    """
     return {
-        (row["quantity"], row["group"]): Prior(
+        (row["quantity"], row["group"], row["vendor"]): Prior(
             value=float(row["value"]),
             log_sd=float(row["log_sd"]),
             elasticity=float(row["elasticity"]),
             chips=int(row["chips"]),
             note=row["note"],
+            of=f" of {row['vendor']}" if row["vendor"] else "",
         )
         for row in _rows("priors.csv")
     }
 
 
-def prior(quantity: str, group: str) -> Prior:
-    """Return the prior of a group, or that of all chips."""
+def prior(quantity: str, group: str, vendor: str = "") -> Prior:
+    """Return the narrowest prior there is: vendor within class, class, all chips."""
     table = priors()
-    return table.get((quantity, group)) or table[quantity, "all"]
+    keys = ((group, vendor), ("all", vendor), (group, ""), ("all", ""))
+    return next(table[quantity, *key] for key in keys if (quantity, *key) in table)
+
+
+def has_vendor(quantity: str, vendor: str) -> bool:
+    """True if chips of the vendor have a prior of their own."""
+    return (quantity, "all", vendor) in priors()
 
 
 @cache
