@@ -33,7 +33,7 @@ from tapeout.constants import Z80
 from tapeout.numerics import Floats
 
 TABLE = Path(__file__).parents[1] / "src/tapeout/chip/data/priors.csv"
-SHRINK = 1.0  # chips; 0.25 to 8 were tried: 1 is within 6 % of the best for every quantity
+SHRINK = 1.0  # chips; of 0.25 to 8, within 6 % of the best for every quantity kept by vendor
 FEWEST = 3  # chips of a group that may have a row of its own
 MOST_OFF = 0.1  # a written value stays while it is this close, in logs, to the fitted one
 MOST_WIDER = 1.5  # a spread stays unless the fitted one is wider by more than this factor
@@ -45,7 +45,7 @@ NOTES = {
     "their rate grow (exponents 0, 0.25, 0.5, 1 miss a chip by 0.73, 0.63, 0.61, 0.86); assumed "
     "elasticity of waves",
     "l2_per_core": "median shared cache per core [B]; assumed elasticity of cached operands",
-    "cache_per_flop": "median shared cache, else on-chip memory, per bf16 FLOP/s [B s], for vendors "
+    "cache_per_flop": "median shared cache, else on-chip memory, per bf16 FLOP/s [B s], for those "
     "whose cores are no GPU cores; assumed elasticity of cached operands",
 }
 Key = tuple[str, str, str]
