@@ -34,12 +34,12 @@ from tapeout.perf import (
     serving_formats,
     step_mix,
 )
-from tapeout.serving.cases import RANGE_SHARE, Case, case_of, case_placement, closed_loop
+from tapeout.serving.cases import RANGE_SHARE, Case
 from tapeout.serving.cases import parse_parallelism as parse
 from tapeout.serving.measured import Curve, read_rows, scored_curves
+from tapeout.serving.power import predicted_power_w, telemetry_rows, wall_rows
 from tapeout.serving.scoring import ErrorSummary, summarise
 from tapeout.serving.split import is_fit_curve
-from tapeout.serving.steady import Lengths
 from tapeout.workload import load_model
 
 OUT = Path(__file__).parents[1] / "docs/accuracy.md"
@@ -269,42 +269,24 @@ def _pool_ratio(row: Mapping[str, str], model: TimingModel) -> tuple[float, str]
 
 
 def power(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Accelerator telemetry against predicted power, DeepSeek-V4-Pro apart."""
+    """Measured against predicted power: telemetry, DeepSeek-V4-Pro and wall power apart."""
     model = PhysicalModel()
     groups: dict[str, list[float]] = {}
-    for row in rows:
-        usable = (
-            row["power_w_per_chip"]
-            and "telemetry" in row["power_scope"]
-            and row["serving_mode"] != "disaggregated"
-            and row["concurrency_or_qps"].isdigit()
-        )
-        if usable:
-            predicted = _power_w(row, model)
-            ratio = float(np.log(predicted / float(row["power_w_per_chip"])))
-            groups.setdefault(f"{row['chip']}, {row['model']}", []).append(ratio)
-    every = [value for values in groups.values() for value in values]
-    lines = [*HEAD, _power_line("all", every)]
-    return lines + [_power_line(name, groups[name]) for name in sorted(groups)]
+    for row in (*telemetry_rows(rows), *wall_rows(rows)):
+        ratio = float(np.log(predicted_power_w(row, model) / row.measured_w))
+        apart = ", DeepSeek-V4-Pro" if row.apart else ""
+        part = "fit part" if row.is_fit else "report part"
+        kind = f"{row.scope.value} power{apart}, {part}"
+        groups.setdefault(f"all {kind}", []).append(ratio)
+        if not row.is_fit:
+            name = f"{row.case.chip}, {row.case.engine}, {row.case.model} ({row.scope.value})"
+            groups.setdefault(name, []).append(ratio)
+    return [*HEAD, *(_power_line(name, groups[name]) for name in sorted(groups))]
 
 
 def _power_line(name: str, ratios: Sequence[float]) -> str:
     values: Floats = np.array(ratios)
     return cells(name, summarise(values, [str(i) for i in range(values.size)]))
-
-
-def _power_w(row: Mapping[str, str], model: TimingModel) -> float:
-    """Predicted power of one chip [W]."""
-    wide = "16-bit" in row["weight_precision"]
-    case = case_of(dict(row) | ({"weight_precision": "bf16"} if wide else {}))
-    chip = spec_from_record(load().chip(case.chip))
-    architecture = load_model(case.model)
-    formats = serving_formats(chip, architecture, case.precision)
-    placement = case_placement(case, architecture, usual_system(chip), formats)
-    lengths = Lengths(new=case.input_tokens, cached=0.0, output=case.output_tokens)
-    got = closed_loop(model, placement, lengths, np.array([case.concurrency])).state
-    rate = float(got.output_tokens_per_s[0]) / placement.chips
-    return float(got.joule_per_output_token[0]) * rate
 
 
 def page(rows: Sequence[Mapping[str, str]]) -> str:
@@ -369,8 +351,9 @@ def page(rows: Sequence[Mapping[str, str]]) -> str:
         "",
         "## Power",
         "",
-        "Accelerator telemetry; the energy constants were fitted to these rows, so this is in "
-        "sample.",
+        "Sustained power is accelerator telemetry, all-in power is wall power shared by the "
+        "accelerators; the two are never mixed. The energy constants were fitted to the fit part "
+        "of the telemetry; docs/energy.md has the score at the measured rate and the history.",
         "",
         *power(rows),
         "",

@@ -50,7 +50,16 @@ NOTES = {
 }
 Key = tuple[str, str, str]
 Row = dict[str, str]
-COLUMNS = ("quantity", "group", "vendor", "value", "log_sd", "elasticity", "chips", "note")
+COLUMNS: tuple[str, ...] = (
+    "quantity",
+    "group",
+    "vendor",
+    "value",
+    "log_sd",
+    "elasticity",
+    "chips",
+    "note",
+)
 
 
 @dataclass(frozen=True, slots=True)

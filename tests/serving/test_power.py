@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tapeout.perf import PhysicalModel
 from tapeout.perf.energy import energy_constants, static_w
 from tapeout.perf.power import PowerScope
 from tapeout.serving.cases import case_of, closed_loop
+from tapeout.serving.measured import read_rows
 from tapeout.serving.power import (
     decoding,
     power_at_measured_rate_w,
@@ -26,6 +28,7 @@ from tapeout.serving.power import (
 )
 
 ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("TAPEOUT_DATA", ROOT.parent / "shared/data"))
 CHIPS = ("NVIDIA A100 80GB SXM", "NVIDIA H100 SXM", "NVIDIA B200")
 
 
@@ -163,3 +166,16 @@ def test_every_setting_that_was_tried_is_on_record(tool):
         tried = {line["setting"] for line in csv.DictReader(file)}
     assert {setting.name for setting in tool.SETTINGS} <= tried
     assert tool.CHOSEN in tried
+
+
+@pytest.mark.shared_data
+def test_the_tool_finds_the_shipped_constants_again(tool):
+    if not (DATA / "measured/endtoend.csv").is_file():
+        pytest.skip(f"no measurements at {DATA}")
+    rows = [row for row in telemetry_rows(read_rows(DATA)) if row.is_fit]
+    assert len(rows) == 34
+    table = tool.table_of(rows)
+    setting = next(one for one in tool.SETTINGS if one.name == tool.CHOSEN)
+    found = tool.fit(table, np.ones_like(table.apart), setting)
+    shipped = [energy_constants()[name] for name in tool.NAMES]
+    np.testing.assert_allclose(found, shipped, rtol=0.01)
