@@ -14,6 +14,7 @@ from tapeout.perf import (
     PowerScope,
     capped,
     chip_power,
+    prepare,
     step_mix,
     stretched,
     weights_per_chip_bytes,
@@ -23,6 +24,7 @@ from tapeout.perf.energy import (
     awake_w,
     energy_constants,
     idle_w,
+    operator_energy,
     rated_cut,
     sram_bytes,
     static_w,
@@ -140,6 +142,29 @@ def test_parts_of_energy_add_up(placed, chip, cap, tdp):
     assert all(np.all(one >= 0.0) for one in step.energy_by_part_j.values())
     if tdp == 0.0:
         assert np.all(step.energy_by_part_j["idle"] == 0.0)
+
+
+def test_operators_add_up_to_the_work_of_a_step(placed, chip):
+    part = placed(chip=chip(tdp_w=0.0), tensor_parallel=1)
+    ready = prepare(part, MIXED)
+    step = PhysicalModel().step_cost(part, MIXED)
+    work = operator_energy(
+        part.system.chip, ready.table.dtype, ready.shard.mean_flop, ready.shard.mean_bytes
+    )
+    np.testing.assert_allclose(work.total_j.sum(axis=0), step.energy_j, rtol=1e-12)
+    assert work.total_j.shape == (len(ready.table.name), 2)
+
+
+def test_energy_of_one_product_by_hand(chip):
+    """1e12 FLOP of fp8 at N4, 1e9 bytes of HBM3e, with the table's own constants."""
+    table = energy_constants()
+    work = operator_energy(chip(), ("fp8",), np.array([[1e12]]), np.array([[1e9]]))
+    per_flop = table["flop.4nm"] * table["dtype.fp8"] * table["arithmetic.delivery"]
+    per_byte = table["memory.hbm3e"] * table["memory.delivery"]
+    on_chip = (1e9 + 1e12 / table["sram.tile"]) * table["memory.sram"]
+    assert work.arithmetic_j[0, 0] == pytest.approx(1e12 * per_flop)
+    assert work.memory_j[0, 0] == pytest.approx(1e9 * per_byte)
+    assert work.sram_j[0, 0] == pytest.approx(on_chip)
 
 
 def test_the_rating_comes_off_the_arithmetic_first():

@@ -124,6 +124,46 @@ class StepEnergy:
         return {one.name.removesuffix("_j"): getattr(self, one.name) for one in fields(self)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEnergy:
+    """Nominal dynamic joules of one average chip by operator; arrays have shape (op, step)."""
+
+    arithmetic_j: Floats
+    sram_j: Floats
+    memory_j: Floats
+
+    @property
+    def total_j(self) -> Floats:
+        """Sum of the parts, shape (op, step)."""
+        total: Floats = self.arithmetic_j + self.sram_j + self.memory_j
+        return total
+
+
+def operator_energy(
+    chip: ChipSpec, dtypes: tuple[str, ...], flop: Floats, moved_bytes: Floats
+) -> OperatorEnergy:
+    """Energy of operators at nominal voltage, without what time and links cost.
+
+    Parameters
+    ----------
+    chip : ChipSpec
+    dtypes : tuple of str, one an operator
+    flop, moved_bytes : array, shape (op, step)
+        Useful FLOP, and bytes through main memory, of the average chip.
+    """
+    table = energy_constants()
+    per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in dtypes])[:, None]
+    element = np.array([FORMAT_BYTES.get(dtype, 2.0) for dtype in dtypes])[:, None]
+    on_chip = sram_bytes(flop, moved_bytes, element)
+    if "sram" in chip.memory_kind.lower():  # main memory is the on-chip one: counted once
+        on_chip = on_chip - moved_bytes
+    return OperatorEnergy(
+        arithmetic_j=table["arithmetic.delivery"] * per_flop * flop,
+        sram_j=table["memory.sram"] * on_chip,
+        memory_j=memory_j_per_byte(chip.memory_kind) * moved_bytes,
+    )
+
+
 def work_energy(
     chip: ChipSpec, shard: Shard, dtypes: tuple[str, ...], sent_bytes: Floats, time_s: Floats
 ) -> StepEnergy:
@@ -137,19 +177,14 @@ def work_energy(
     dtypes : tuple of str, one an operator
     sent_bytes, time_s : array, shape (step,)
     """
-    table = energy_constants()
-    per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in dtypes])
-    element = np.array([FORMAT_BYTES.get(dtype, 2.0) for dtype in dtypes])[:, None]
-    flop, moved = shard.mean_flop, shard.mean_bytes
-    on_chip = sram_bytes(flop, moved, element).sum(axis=0)
-    in_sram = "sram" in chip.memory_kind.lower()  # main memory is the on-chip one: counted once
+    work = operator_energy(chip, dtypes, shard.mean_flop, shard.mean_bytes)
     return StepEnergy(
         idle_j=idle_w(chip) * time_s,
         awake_j=awake_w(chip) * time_s,
-        arithmetic_j=table["arithmetic.delivery"] * (per_flop @ flop),
-        sram_j=(on_chip - moved.sum(axis=0) if in_sram else on_chip) * table["memory.sram"],
-        memory_j=memory_j_per_byte(chip.memory_kind) * moved.sum(axis=0),
-        fabric_j=table["link.switch"] * sent_bytes,
+        arithmetic_j=work.arithmetic_j.sum(axis=0),
+        sram_j=work.sram_j.sum(axis=0),
+        memory_j=work.memory_j.sum(axis=0),
+        fabric_j=energy_constants()["link.switch"] * sent_bytes,
     )
 
 
