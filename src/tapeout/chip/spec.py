@@ -42,7 +42,7 @@ class _Builder:
         self.paths[found.path] = None
         return found.chosen.value
 
-    def assume(self, what: str, quantity: str, *, times: float) -> float:
+    def assume(self, what: str, quantity: str, *, times: float, whole: bool = False) -> float:
         """Fill a blank from its prior; widen the error as far as timing follows it.
 
         Shape figures (SHAPES) do not widen the error of a chip with measured runs: whatever its
@@ -50,6 +50,8 @@ class _Builder:
         """
         found: Prior = prior(quantity, self.group, self.vendor)
         value = found.value * times
+        if whole:
+            value = max(1.0, float(round(value)))
         if not (self.measured and quantity in SHAPES):
             self.variance += (found.elasticity * found.log_sd) ** 2
         basis = f"median of {found.chips} chips{found.of}" if found.chips else "no data"
@@ -128,7 +130,7 @@ def _first(build: _Builder, names: tuple[str, ...]) -> float:
 def _cores(build: _Builder, peaks: dict[str, float]) -> float:
     """Cores from the peak, as the vendor's counts grow with it; at least one."""
     root = math.sqrt(_widest(peaks))
-    return max(1.0, round(build.assume("cores", "cores_per_root_flop", times=root)))
+    return build.assume("cores", "cores_per_root_flop", times=root, whole=True)
 
 
 def _cache(build: _Builder, cores: float, peaks: dict[str, float]) -> float:
