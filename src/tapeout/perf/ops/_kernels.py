@@ -22,7 +22,8 @@ def compiled(function: Function) -> Function:
 # of tiles is a product with an exact reciprocal.
 TILE_ROWS = np.array([16.0, 32.0, 64.0, 64.0, 128.0, 128.0, 128.0, 256.0])
 TILE_COLUMNS = np.array([64.0, 64.0, 64.0, 128.0, 64.0, 128.0, 256.0, 128.0])
-SPLITS = np.array([1.0, 2.0, 4.0, 8.0])
+SPLITS = np.array([1.0, 2.0, 4.0, 8.0])  # the last grows until every core has a tile,
+MOST_SPLITS = 16.0  # to this at most
 SMALL = 0  # tiles before this one are tried whatever the shape
 
 K_STEP = 64.0  # depth that one core takes at a time
@@ -38,18 +39,20 @@ def gemm_s(m: F64, n: F64, k: F64, chip: F64, law: F64) -> F64:
     """
     peak, byte_rate, cores, weight_b, act_b, out_b, l2_bytes, copies = chip
     eta, f_bw, c_core, l2_ratio, k_fill, stat, launch, prologue = law[:8]
-    epilogue, throttle, hold, quant_s, quant_ratio = law[8:13]
+    epilogue, throttle, hold, step, quant_s, quant_ratio = law[8:]
     core_rate = eta * peak / cores
     l2_core_rate = byte_rate * l2_ratio / cores
     time_s = np.empty(m.size)
     for i in range(m.size):
         rows, cols, depth = m[i], n[i], k[i]
         stored = weight_b * depth * cols
-        ratio = copies * stored / (hold * l2_bytes)
-        cold = 1.0 / (1.0 + 1.0 / (ratio * ratio))
         passed = act_b * rows * depth + out_b * rows * cols
-        moved = stored * cold + passed
-        cached_s = stored * (1.0 - cold) / (byte_rate * l2_ratio)
+        ratio = (copies * stored + passed) / (hold * l2_bytes)
+        cold = 1.0 / (1.0 + 1.0 / (ratio * ratio))
+        ratio = (stored + passed) / (hold * l2_bytes)
+        fresh = 1.0 / (1.0 + 1.0 / (ratio * ratio))
+        moved = stored * cold + passed * fresh
+        cached_s = (stored + passed - moved) / (byte_rate * l2_ratio)
         reduce_s = PARTIAL_BYTES * rows * cols / (byte_rate * l2_ratio)
         best = np.inf
         for tile in range(TILE_ROWS.size):
@@ -60,9 +63,12 @@ def gemm_s(m: F64, n: F64, k: F64, chip: F64, law: F64) -> F64:
             flop_s = 2.0 * t_rows * t_cols / core_rate
             feed_s = (t_rows + t_cols) * act_b / l2_core_rate
             tail_s = epilogue * t_rows * t_cols / EPILOGUE_TILE
-            for split in SPLITS:
+            for q in range(SPLITS.size):
+                split = SPLITS[q]
+                if q == SPLITS.size - 1:
+                    split = min(max(split, np.floor(cores / tiles)), MOST_SPLITS)
                 jobs = tiles * split
-                if split > 1.0 and (tiles * split >= 4.0 * cores or depth < split * K_STEP):
+                if q > 0 and (jobs >= 4.0 * cores or depth < split * K_STEP):
                     break
                 part = K_STEP * np.ceil(depth / (split * K_STEP))
                 waves = stat * np.ceil(jobs / cores) + (1.0 - stat) * max(jobs / cores, 1.0)
@@ -70,8 +76,8 @@ def gemm_s(m: F64, n: F64, k: F64, chip: F64, law: F64) -> F64:
                 feed = waves * feed_s * part
                 share = min(f_bw, c_core * min(jobs, cores) / cores)
                 memory = moved / (byte_rate * share) + cached_s
-                added = launch + prologue + waves * tail_s
-                if split > 1.0:
+                added = launch + prologue + waves * tail_s + step * part
+                if q > 0:
                     memory += split * reduce_s
                     added += prologue
                 if added + max(compute, feed, memory) >= best:

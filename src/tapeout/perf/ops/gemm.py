@@ -36,8 +36,8 @@ class GemmRates:
     l2_bytes : float
         Last cache before memory; 0 for none.
     copies : float
-        Bytes that pass between two uses of the same weight, in units of the weight: infinity for
-        a served model (weights come from memory), 1 for one layer timed again and again.
+        Weights of this size that are read between two uses of the same: infinity for a served
+        model (weights come from memory), 1 for one layer timed again and again.
     """
 
     peak_flop_per_s: float
@@ -75,7 +75,9 @@ class GemmConstants:
     throttle : float
         Clock of long arithmetic-bound kernels over that of short ones.
     hold : float
-        Share of the last cache in which weights survive until their next use.
+        Share of the last cache in which operands survive until their next use.
+    step_s : float
+        Latency of a unit of depth that nothing hides. [s]
     quantise_s : float
         Launch of the kernel that quantises activations; 0 where there is none. [s]
     quantise_ratio : float
@@ -92,7 +94,8 @@ class GemmConstants:
     prologue_s: float
     epilogue_s: float
     throttle: float
-    hold: float = 0.5
+    hold: float = 0.3
+    step_s: float = 0.0
     quantise_s: float = 0.0
     quantise_ratio: float = 0.0
 
