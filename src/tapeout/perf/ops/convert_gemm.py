@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tapeout.constants import MICRO, MILLI
 from tapeout.perf.ops.convert import Converter, Row, case_row, read_rows
+from tapeout.perf.ops.gemm_rates import EXPERT_LAYER
 
 CHIPS = {
     "a100": "NVIDIA A100 80GB SXM",
@@ -142,6 +143,7 @@ def _expert_profile_rows(path: Path) -> Iterator[Row]:
             stack="vllm-0.19.0",
             op="grouped_gemm",
             dtype="bf16",
+            kernel=EXPERT_LAYER,
             mode="eager",
             weights="cold",
             m=float(row["tokens"]),

@@ -12,7 +12,7 @@ from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.perf.ops.cases import OpCase
-from tapeout.perf.ops.gemm import GemmConstants, GemmRates, gemm_s
+from tapeout.perf.ops.gemm import Experts, GemmConstants, GemmRates, expert_ffn_s, gemm_s
 from tapeout.perf.ops.gemm_rates import copies_of, formats_of, rates_for
 from tapeout.perf.ops.split import require_fit_part
 
@@ -50,10 +50,10 @@ GENERIC = GemmConstants(
 )
 QUANTISING = {"quantise_s": 2e-6, "quantise_ratio": 0.5}  # start where activations are quantised
 CLIP = 0.7  # an outlier beyond a factor of two pulls no further
-MOST_ROWS = 2500
+MOST_ROWS = 2000
 PRIOR_LOG_SD = 0.5  # of a constant around its start; only few measurements feel it
-PASSES = 3
-EVALUATIONS = 900  # of each pass of the simplex
+PASSES = 2
+EVALUATIONS = 800  # of each pass of the simplex
 STARTS = 2
 FLAT_LOG_SD = 1.0  # stated for a constant that the measurements leave open
 
@@ -90,20 +90,30 @@ class Table:
     k: Floats
     measured_s: Floats
     rates: GemmRates
+    experts: Experts | None = None
 
     def log_error(self, constants: GemmConstants) -> Floats:
         """log(predicted / measured), shape (row,)."""
-        time_s = gemm_s(self.m, self.n, self.k, self.rates, constants)
-        return np.log(time_s / self.measured_s)
+        shape = (self.m, self.n, self.k)
+        if self.experts is None:
+            time_s = gemm_s(*shape, self.rates, constants)
+        else:
+            time_s = expert_ffn_s(*shape, self.experts, self.rates, constants)
+        error: Floats = np.log(time_s / self.measured_s)
+        return error
 
     def some(self, rows: int, seed: int) -> Table:
         """A random sample of at most `rows`."""
         if self.m.size <= rows:
             return self
         chosen = np.random.default_rng(seed).choice(self.m.size, rows, replace=False)
-        return Table(
-            self.m[chosen], self.n[chosen], self.k[chosen], self.measured_s[chosen], self.rates
+        experts = self.experts and Experts(
+            active=self.experts.active[chosen], topk=self.experts.topk[chosen]
         )
+        m, n, k, measured_s = (
+            column[chosen] for column in (self.m, self.n, self.k, self.measured_s)
+        )
+        return Table(m, n, k, measured_s, self.rates, experts)
 
 
 def table_of(cases: Sequence[OpCase], chip: ChipSpec) -> Table:
@@ -122,8 +132,12 @@ def table_of(cases: Sequence[OpCase], chip: ChipSpec) -> Table:
     if len(kinds) > 1:
         raise InfeasibleError(f"several formats in one fit: {sorted(map(str, kinds))}")
     act, weight, copies = kinds.pop()
-    columns = np.array([(case.m, case.n, case.k, case.measured_s) for case in cases]).T
-    return Table(*columns, rates_for(chip, act, weight, copies))
+    m, n, k, measured_s = np.array([(one.m, one.n, one.k, one.measured_s) for one in cases]).T
+    rates = rates_for(chip, act, weight, copies)
+    if cases[0].op != "grouped_gemm":
+        return Table(m, n, k, measured_s, rates)
+    hit = np.array([(case.active_experts, case.topk) for case in cases]).T
+    return Table(m, n, k, measured_s, rates, Experts(active=hit[0], topk=hit[1]))
 
 
 def fit_gemm(
@@ -180,8 +194,8 @@ def fit_table(table: Table, start: GemmConstants, *, seed: int = 0) -> GemmConst
     fixed = dict(zip(NAMES, astuple(start), strict=True))
 
     def constants(x: Floats) -> GemmConstants:
-        values = np.exp(np.clip(x, low, high))
-        return GemmConstants(**fixed | dict(zip(free, map(float, values), strict=True)))
+        values = [float(value) for value in np.exp(np.clip(x, low, high))]
+        return GemmConstants(**fixed | dict(zip(free, values, strict=True)))
 
     def loss(x: Floats) -> float:
         misfit = np.minimum(np.abs(sample.log_error(constants(x))), CLIP)
@@ -217,5 +231,4 @@ def _covariance(table: Table, constants: GemmConstants) -> Floats:
         columns.append((table.log_error(GemmConstants(**values)) - base) / step)
     jacobian = np.column_stack(columns)
     precision = jacobian.T @ jacobian / noise**2 + np.eye(len(NAMES)) / FLAT_LOG_SD**2
-    covariance: Floats = np.linalg.inv(precision)
-    return covariance
+    return np.asarray(np.linalg.inv(precision), dtype=np.float64)

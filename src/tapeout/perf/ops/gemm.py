@@ -138,3 +138,64 @@ def gemm_s(
     time_s = _kernels.gemm_s(x, y, z, np.array(astuple(rates)), np.array(astuple(constants)))
     empty = (x <= 0.0) | (y <= 0.0) | (z <= 0.0)
     return np.where(empty, 0.0, time_s).reshape(rows.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """Experts that the rows of a grouped product are spread over, each array of shape (case,).
+
+    Attributes
+    ----------
+    active : array
+        Distinct experts hit.
+    topk : array
+        Experts a token goes to.
+    """
+
+    active: Floats
+    topk: Floats
+
+
+def grouped_s(
+    m: Floats, n: Floats, k: Floats, experts: Experts, rates: GemmRates, constants: GemmConstants
+) -> Floats:  # fmt: skip
+    """Time of one product per hit expert in one kernel, rows spread evenly over the experts.
+
+    Tiles, weights and results are those of one product with m topk / active rows and n active
+    columns; the inputs, which differ by expert, are moved on top of it.
+
+    Parameters
+    ----------
+    m, n, k : array
+        Tokens; output and input features of one expert.
+    experts : Experts
+        Hit experts and experts per token.
+
+    Returns
+    -------
+    grouped_s : array, shape of the broadcast
+        [s]
+    """
+    rows = np.maximum(np.asarray(m) * experts.topk / experts.active, 1.0)
+    wide = gemm_s(rows, np.asarray(n) * experts.active, k, rates, constants)
+    others = rows * (experts.active - 1.0) * k * rates.activation_bytes
+    return wide + others / (rates.bytes_per_s * constants.memory_fraction)
+
+
+def expert_ffn_s(
+    m: Floats, n: Floats, k: Floats, experts: Experts, rates: GemmRates, constants: GemmConstants
+) -> Floats:  # fmt: skip
+    """Time of a gated expert layer: gate and up (k to 2 n) in one kernel, down (n to k); [s]."""
+    up = grouped_s(m, 2.0 * np.asarray(n), k, experts, rates, constants)
+    return up + grouped_s(m, k, n, experts, rates, constants)
+
+
+def expected_active(m: Floats, experts: Floats, topk: Floats) -> Floats:
+    """Distinct experts hit by m tokens under uniform independent routing.
+
+    Examples
+    --------
+    >>> round(float(expected_active(np.array(16.0), np.array(256.0), np.array(8.0))), 1)
+    102.0
+    """
+    return experts * (1.0 - (1.0 - topk / experts) ** m)

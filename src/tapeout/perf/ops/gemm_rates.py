@@ -38,6 +38,9 @@ FORMATS = {
     "int4": Format("int4", 0.5 + 2.0 / 128, 0.5 + 2.0 / 128),
 }
 DEFAULT = "bf16"
+EXPERT_LAYER = "expert_ffn"
+"""`kernel` of a grouped case that times gate, up and down of gated experts: n is their inner size,
+k the width of the model. Any other kernel, or none, is a single product per expert."""
 COPIES = {
     # layers that the collectors of these measurements time in turn (weights of several layers
     # pass between two uses of one); a served model, and any other stack: weights from memory
@@ -70,8 +73,8 @@ def formats_of(case: OpCase) -> tuple[str, str, list[str]]:
     if not act:
         act = weight = DEFAULT
         assumed.append(f"dtype = {DEFAULT}")
-    for name in {act, weight} - FORMATS.keys():
-        assumed.append(f"unknown format {name} taken as {DEFAULT}")
+    unknown = sorted({act, weight} - FORMATS.keys())
+    assumed += [f"unknown format {name} taken as {DEFAULT}" for name in unknown]
     return act, weight, assumed
 
 
