@@ -15,7 +15,7 @@ from tapeout.perf.ops import split, store
 from tapeout.perf.ops.cases import OpCase, parse
 from tapeout.perf.ops.convert import converter_for
 from tapeout.perf.ops.convert_gemm import CONVERTERS
-from tapeout.perf.ops.fit_gemm import GENERIC, NAMES, fit_gemm
+from tapeout.perf.ops.fit_gemm import GENERIC, NAMES, anchor_gemm, fit_gemm
 from tapeout.perf.ops.gemm import gemm_s
 from tapeout.perf.ops.gemm_estimate import NAME, constants_of, estimate
 from tapeout.perf.ops.gemm_rates import rates_for
@@ -152,12 +152,28 @@ def test_a_fit_refuses_the_report_part(h100):
         fit_gemm(cases, h100)
 
 
+def test_five_rows_move_rates_and_launch():
+    """Times of the same law at 0.7 of its rates and 20 us more launch."""
+    chip = chip_named("AMD MI300X")
+    truth = replace(
+        GENERIC, compute_fraction=GENERIC.compute_fraction * 0.7, l2_ratio=GENERIC.l2_ratio * 0.7,
+        memory_fraction=GENERIC.memory_fraction * 0.7, launch_s=20e-6,
+    )  # fmt: skip
+    rates = rates_for(chip, "bf16", "bf16")
+    rows = [case(chip="mi300x", stack="mine", m=m, n=4096.0, k=4096.0,
+                 measured_s=float(gemm_s(m, 4096.0, 4096.0, rates, truth)))
+            for m in (1.0, 32.0, 256.0, 2048.0, 16384.0)]  # fmt: skip
+    moved = anchor_gemm(rows, chip, replace(GENERIC, launch_s=10e-6))
+    assert moved.memory_fraction == pytest.approx(truth.memory_fraction, rel=0.05)
+    assert moved.launch_s == pytest.approx(20e-6, rel=0.1)
+
+
 # surface
 
 
 def test_a_surface_follows_a_smooth_error_and_stays_in_its_box():
     rng = np.random.default_rng(0)
-    m, n, k = 2.0 ** rng.uniform([[0], [5], [5]], [[15], [16], [16]], (3, 800))
+    m, n, k = 2.0 ** rng.uniform([[0], [5], [5]], [[15], [16], [16]], (3, 300))
     truth = 0.2 * np.sin(np.log2(m) / 4) - 0.02 * (np.log2(n) - 10)
     surface = fit_surface(m, n, k, truth)
     left = truth - surface.log_factor(m, n, k)

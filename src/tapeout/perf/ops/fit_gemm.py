@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -55,6 +55,8 @@ PRIOR_LOG_SD = 0.5  # of a constant around its start; only few measurements feel
 PASSES = 2
 EVALUATIONS = 800  # of each pass of the simplex
 STARTS = 2
+ANCHOR_LOG_SD = 0.7  # how far the rates and the launch of another chip may be off
+NOISE_LOG_SD = 0.05  # of a measured row
 FLAT_LOG_SD = 1.0  # stated for a constant that the measurements leave open
 
 
@@ -182,6 +184,31 @@ def fit_gemm(
 def _generic(*, quantises: bool) -> GemmConstants:
     values = dict(zip(NAMES, astuple(GENERIC), strict=True))
     return GemmConstants(**values | (QUANTISING if quantises else {}))
+
+
+def anchor_gemm(cases: Sequence[OpCase], chip: ChipSpec, start: GemmConstants) -> GemmConstants:
+    """Borrowed constants moved by a user's few rows: one factor on all rates, and the launch.
+
+    Two numbers for about five rows; the shape of the law stays that of `start`, whose launch is
+    the first guess. The rows are the user's own, so no part of a split is asked for.
+    """
+    table = table_of(cases, chip)
+
+    def moved(x: Floats) -> GemmConstants:
+        speed, launch = float(np.exp(x[0])), float(np.exp(x[1]))
+        return replace(
+            start,
+            compute_fraction=start.compute_fraction * speed,
+            memory_fraction=start.memory_fraction * speed,
+            l2_ratio=start.l2_ratio * speed,
+            launch_s=start.launch_s * launch,
+        )
+
+    def loss(x: Floats) -> float:
+        pull = float(np.sum((x / ANCHOR_LOG_SD) ** 2)) / (2.0 * table.m.size)
+        return float(np.mean(np.abs(table.log_error(moved(x))))) + NOISE_LOG_SD * pull
+
+    return moved(_descend(loss, np.zeros(2)))
 
 
 def fit_table(table: Table, start: GemmConstants, *, seed: int = 0) -> GemmConstants:
