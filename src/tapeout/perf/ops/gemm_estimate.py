@@ -11,8 +11,9 @@ from importlib import resources
 
 import numpy as np
 
+from tapeout.chip.spec import UNMEASURED_LOG_SD
 from tapeout.chip.types import ChipSpec
-from tapeout.constants import MICRO
+from tapeout.constants import MIB, MICRO
 from tapeout.errors import InfeasibleError
 from tapeout.perf.ops import store
 from tapeout.perf.ops.cases import Estimate, OpCase
@@ -155,7 +156,10 @@ def estimate(
     if law.match.assumption:
         assumed.append(law.match.assumption)
     rates = rates_for(chip, act, weight, _copies(case, law, assumed))
-    variance = [law.match.log_sd**2]
+    assumed += _chip_blanks(chip, rates)
+    # a chip whose bandwidth or peak is itself filled in is less sure than one nobody measured
+    blanks = max(chip.own_log_sd**2 - UNMEASURED_LOG_SD**2, 0.0)
+    variance = [law.match.log_sd**2, blanks]
     time_s = _time_s(case, rates, law.constants, assumed, variance)
     if law.surface:
         time_s *= _surface_factor(case, law.surface)
@@ -175,6 +179,18 @@ def estimate(
         model=words + (" + surface" if law.surface else ""),
         assumptions=tuple(assumed),
     )
+
+
+def _chip_blanks(chip: ChipSpec, rates: GemmRates) -> list[str]:
+    """Defaults taken for what the chip does not state."""
+    found = []
+    if chip.cores <= 0:
+        found.append(f"cores = {rates.cores:g}: as many as give each the rate of an H100 core")
+    if chip.l2_bytes <= 0.0:
+        found.append(
+            f"last cache = {rates.l2_bytes / MIB:.4g} MiB: on-chip memory, or 17 us of bandwidth"
+        )
+    return found
 
 
 def _law(
