@@ -155,13 +155,32 @@ def record(group: Group, setting: str, error: FitError) -> None:
         csv.writer(file, lineterminator="\n").writerow([*row, f"shipped form, {FOLDS} folds"])
 
 
+def name_of(group: Group) -> str:
+    return " ".join((group.chip, group.stack, group.dtype, group.kernel, group.mode, group.op))
+
+
+def keep(group: Group, setups: list[dict[str, object]], surfaces: dict[str, np.ndarray]) -> None:
+    """Carry over what is stored of a set-up."""
+    stored = json.loads(OPS.joinpath("gemm.json").read_text(encoding="utf-8"))["setups"]
+    names = ("chip", "stack", "dtype", "kernel", "mode", "op")
+    setups += [one for one in stored if all(one[x] == getattr(group, x) for x in names)]
+    key = key_of(group.chip, group.stack, group.dtype, group.kernel)
+    with np.load(OPS / "gemm.npz") as known:
+        if key in known.files:
+            surfaces[key] = known[key]
+
+
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write("usage: python tools/fit_gemm.py DATA\n")
+    """Fit every set-up, or those whose name holds the second argument, keeping the others."""
+    if len(arguments) not in {1, 2} or not Path(arguments[0]).is_dir():
+        sys.stderr.write("usage: python tools/fit_gemm.py DATA [PART OF A NAME]\n")
         return 2
     catalog = load()
     setups, surfaces = [], {}
     for group in groups(Path(arguments[0])):
+        if len(arguments) > 1 and arguments[1] not in name_of(group):
+            keep(group, setups, surfaces)
+            continue
         began = time.process_time()
         stored, surface = fit(group, spec_from_record(catalog.chip(group.chip)))
         setups.append(stored)

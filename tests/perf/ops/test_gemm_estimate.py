@@ -10,7 +10,7 @@ import pytest
 
 from tapeout.catalog import load
 from tapeout.chip import spec_from_record
-from tapeout.errors import InfeasibleError
+from tapeout.errors import InfeasibleError, MissingFieldError
 from tapeout.perf.ops import split, store
 from tapeout.perf.ops.cases import OpCase, parse
 from tapeout.perf.ops.convert import converter_for
@@ -61,14 +61,18 @@ def test_a_measured_time_does_not_move_the_prediction(h100):
 
 
 def test_every_chip_of_the_catalogue_gets_an_answer():
-    for record in load().chips:
+    catalog = load()
+    answered = 0
+    for name in catalog.entities():
         try:
-            chip = spec_from_record(record)
-        except Exception:  # noqa: BLE001, S112  (no bandwidth and no peak: said elsewhere)
+            chip = spec_from_record(catalog.chip(name))
+        except MissingFieldError:  # neither a bandwidth nor a peak: its own message elsewhere
             continue
-        found = estimate(case(chip=record.name, stack=""), chip)
+        found = estimate(case(chip=name, stack=""), chip)
         assert 0.0 < found.time_s < math.inf
         assert 0.0 < found.log_sd < math.inf
+        answered += 1
+    assert answered > 50
 
 
 def test_the_band_widens_with_distance(h100):
@@ -173,7 +177,7 @@ def test_five_rows_move_rates_and_launch():
 
 def test_a_surface_follows_a_smooth_error_and_stays_in_its_box():
     rng = np.random.default_rng(0)
-    m, n, k = 2.0 ** rng.uniform([[0], [5], [5]], [[15], [16], [16]], (3, 300))
+    m, n, k = 2.0 ** rng.uniform([[0], [5], [5]], [[15], [16], [16]], (3, 200))
     truth = 0.2 * np.sin(np.log2(m) / 4) - 0.02 * (np.log2(n) - 10)
     surface = fit_surface(m, n, k, truth)
     left = truth - surface.log_factor(m, n, k)

@@ -175,10 +175,18 @@ def fit_gemm(
     require_fit_part(cases)
     table = table_of(cases, chip)
     quantised = table.rates.activation_bytes < 2.0
-    first = start or _generic(quantises=quantised)
+    first = start or seeing(table, _generic(quantises=quantised))
     constants = fit_table(table, first, seed=seed)
     error = table.log_error(constants)
     return constants, _covariance(table.some(MOST_ROWS, seed), constants), FitError.of(error)
+
+
+def seeing(table: Table, start: GemmConstants) -> GemmConstants:
+    """Start from which the clipped loss is not blind: a host's launch may be 100 us and more."""
+    if float(np.median(np.abs(table.log_error(start)))) <= CLIP:
+        return start
+    launch_s = 0.8 * float(table.measured_s.min())
+    return replace(start, launch_s=max(start.launch_s, launch_s))
 
 
 def _generic(*, quantises: bool) -> GemmConstants:

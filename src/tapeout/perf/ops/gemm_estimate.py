@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 
@@ -92,8 +92,13 @@ def law_for(
     ]
     grouped = case.op == "grouped_gemm"
     known = expert if grouped and expert else [one for one in setups if one.kernel != EXPERT_LAYER]
-    kernel = "" if grouped else _kernel(case, dtype)
-    wanted = Wanted(chip=chip.name, stack=case.stack, dtype=dtype, kernel=kernel, mode="")
+    own = chip.name != without and any(one.chip == chip.name for one in known)
+    kernel = "" if grouped or not own else _kernel(case, dtype)
+    if not own:
+        # the mean over all chips of a level, whatever their engine: it carries a little better
+        known = [replace(one, kernel="") for one in known]
+    stack = case.stack if own else ""
+    wanted = Wanted(chip=chip.name, stack=stack, dtype=dtype, kernel=kernel, mode="")
     match = store.nearest(known, wanted, without=without)
     if match.distance is not Distance.EXACT or match.setup not in setups:
         return Law(constants=constants_of(match.setup), match=match, surface="", bands=())

@@ -24,7 +24,7 @@ NOISE = 0.1  # variance of a measurement over that of the surface
 CENTRES = 2000
 ROWS = 6000
 ROW_UNIT = 16.0  # rows of the smallest matrix instruction
-FEWEST_SHAPES = 50  # (n, k) pairs below which a surface is not fitted
+FEWEST_SHAPES = 30  # (n, k) pairs below which a surface is not fitted
 ROWS_MEASURED = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32, 33, 48, 49, 64, 65, 80, 81,
     96, 97, 112, 113, 128, 129, 160, 161, 192, 193, 224, 225, 256, 257, 384, 512, 513, 768,
