@@ -21,6 +21,7 @@ STEP = 0.004  # of the stored logarithm
 MOST = 0.5  # larger errors are outliers: they are clipped before the fit
 LENGTH = 6.0  # over which errors stay alike, in doublings of the three sizes together
 NOISE = 0.1  # variance of a measurement over that of the surface
+JITTER = 1e-6  # on the diagonal, for a solution where centres nearly coincide
 CENTRES = 2000
 ROWS = 6000
 ROW_UNIT = 16.0  # rows of the smallest matrix instruction
@@ -81,7 +82,7 @@ def fit_surface(m: Floats, n: Floats, k: Floats, log_factor: Floats, seed: int =
         points, log_factor = points[chosen], log_factor[chosen]
     centres = _spread_out(points, CENTRES)
     seen = _kernel(points, centres)
-    left = seen.T @ seen + NOISE * _kernel(centres, centres) + 1e-6 * np.eye(len(centres))
+    left = seen.T @ seen + NOISE * _kernel(centres, centres) + JITTER * np.eye(len(centres))
     weights = np.linalg.solve(left, seen.T @ np.clip(log_factor, -MOST, MOST))
     n_side, k_side = (2.0 ** side.ravel() for side in np.meshgrid(*AXES[1:], indexing="ij"))
     values = np.stack(
