@@ -12,7 +12,7 @@ Short reading: Williams et al., "Roofline", CACM 52 (2009); Osama et al., "Strea
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -135,8 +135,10 @@ def gemm_s(
         np.asarray(m, dtype=float), np.asarray(n, dtype=float), np.asarray(k, dtype=float)
     )
     x, y, z = (np.ascontiguousarray(each).ravel() for each in (rows, cols, depth))
-    time_s = _kernels.gemm_s(x, y, z, np.array(astuple(rates)), np.array(astuple(constants)))
     empty = (x <= 0.0) | (y <= 0.0) | (z <= 0.0)
+    x, y, z = (np.maximum(each, 1.0) for each in (x, y, z))
+    chip = np.array(astuple(replace(rates, l2_bytes=max(rates.l2_bytes, 1.0))))  # no 0 to divide by
+    time_s = _kernels.gemm_s(x, y, z, chip, np.array(astuple(constants)))
     return np.where(empty, 0.0, time_s).reshape(rows.shape)
 
 
