@@ -31,7 +31,9 @@ from tapeout.perf.ops.convert_gemm import CONVERTERS
 from tapeout.perf.ops.fit_gemm import FitError, Table, fit_gemm, table_of
 from tapeout.perf.ops.gemm import GemmConstants
 from tapeout.perf.ops.gemm_estimate import BAND_EDGES_S
+from tapeout.perf.ops.gemm_rates import default_cores, default_l2_bytes
 from tapeout.perf.ops.residual import FEWEST_SHAPES, Surface, fit_surface, key_of
+from tapeout.perf.peaks import peak_flop_per_s
 
 ROOT = Path(__file__).resolve().parents[1]
 OPS = ROOT / "src/tapeout/perf/data/ops"
@@ -128,6 +130,7 @@ def fit(group: Group, chip: ChipSpec) -> tuple[dict[str, object], Surface | None
             for name in ("chip", "stack", "dtype", "kernel", "mode", "op")
         },
         "constants": {name: float(f"{value:.6g}") for name, value in asdict(constants).items()},
+        "figures": figures(chip),
         "log_sd": round(both.log_sd, 5),
         "law_log_sd": round(law.log_sd, 5),
         "band_log_sd": bands(smooth, time_s),
@@ -141,6 +144,16 @@ def fit(group: Group, chip: ChipSpec) -> tuple[dict[str, object], Surface | None
         "covariance": [[float(f"{x:.3g}") for x in row] for row in covariance],
     }
     return stored, surface
+
+
+def figures(chip: ChipSpec) -> dict[str, float]:
+    """What the constants are relative to; a test tells when the catalogue moves away from it."""
+    return {
+        "bf16_flop_per_s": peak_flop_per_s(chip, "bf16"),
+        "bytes_per_s": chip.memory_bytes_per_s,
+        "cores": default_cores(chip),
+        "l2_bytes": default_l2_bytes(chip),
+    }
 
 
 def today() -> str:

@@ -18,7 +18,7 @@ from tapeout.perf.ops.convert_gemm import CONVERTERS
 from tapeout.perf.ops.fit_gemm import GENERIC, NAMES, anchor_gemm, fit_gemm
 from tapeout.perf.ops.gemm import gemm_s
 from tapeout.perf.ops.gemm_estimate import NAME, constants_of, estimate
-from tapeout.perf.ops.gemm_rates import rates_for
+from tapeout.perf.ops.gemm_rates import default_cores, default_l2_bytes, rates_for
 from tapeout.perf.ops.residual import ROW_NODES, SIDE_NODES, fit_surface, load_surfaces
 
 
@@ -209,6 +209,20 @@ def test_every_set_up_states_where_it_comes_from():
         assert len(one["sha256"]) == 64
         assert np.shape(one["covariance"]) == (len(NAMES), len(NAMES))
         assert set(one["constants"]) == set(NAMES)
+
+
+def test_the_catalogue_still_states_what_the_constants_are_relative_to():
+    """A corrected peak, bandwidth, core count or cache of a measured chip asks for a new fit."""
+    text = resources.files("tapeout.perf").joinpath(f"data/ops/{NAME}.json").read_text("utf-8")
+    for one in json.loads(text)["setups"]:
+        chip = chip_named(one["chip"])
+        now = {
+            "bf16_flop_per_s": chip.peak_flop_per_s["bf16"],
+            "bytes_per_s": chip.memory_bytes_per_s,
+            "cores": default_cores(chip),
+            "l2_bytes": default_l2_bytes(chip),
+        }
+        assert one["figures"] == pytest.approx(now, rel=1e-6), one["chip"]
 
 
 # converters
