@@ -21,6 +21,8 @@ def make_chip(**changes):
         "peak_flop_per_s": {"bf16": 1e15, "fp8": 2e15},
         "memory_bytes": 192e9,
         "memory_bytes_per_s": 4e12,
+        "cores": 132,
+        "l2_bytes": 5e7,
         "links": (Link(name="link", bytes_per_s=450e9, chips=64),),
         "tdp_w": 1000.0,
         "process_nm": 4.0,

@@ -80,11 +80,20 @@ def test_a_reported_curve_cannot_be_packed(tool, curves):
         tool.pack(curves, [curve.column("concurrency") for curve in curves])
 
 
-def test_effects_are_shrunk_towards_nothing(tool, curves):
-    """Residuals of a few curves are believed in part only."""
-    effects = tool.stack_effects(curves, load_fit().generic)
-    assert {"AMD", "NVIDIA", "Google"} <= set(effects)
-    assert all(abs(value) < 1.0 for value in effects.values())
+def test_a_fold_is_refused_a_reported_curve(tool, curves):
+    with pytest.raises(InfeasibleError, match="lies on the reported curve"):
+        tool.fit_curves(curves, tool.START, 1)
+
+
+def test_bands_are_quantiles_of_the_folds_and_share_no_more_than_the_narrowest(tool, curves):
+    rng = np.random.default_rng(1)
+    keys = [curve.key for curve in curves for _ in curve.cases]
+    noise = rng.normal(0.0, 0.2, len(keys))
+    folds = {name: {"tpot": (noise * wide, keys)} for name, wide in
+             (("stack", 0.5), ("model", 1.0), ("software", 1.0), ("chip", 1.5))}  # fmt: skip
+    widths = tool.spread_of(folds, curves)
+    assert widths["stack"] < widths["model"] == widths["software"] < widths["chip"]
+    assert widths["common"] <= widths["stack"]
 
 
 @pytest.mark.parametrize("script", ["tools/fit_perf.py", "benchmarks/accuracy.py"])

@@ -12,7 +12,7 @@ from tapeout.errors import MissingFieldError, Outcome
 from tapeout.perf import (
     PhysicalModel,
     RooflineModel,
-    effect_keys,
+    Software,
     load_fit,
     prepare,
     step_mix,
@@ -77,8 +77,9 @@ RATES = st.floats(1.0, 4.0)
 )
 def test_a_faster_chip_is_never_slower(placed, chip, model, tensor, gains):
     compute, memory, link = gains
-    slow = chip()
+    slow = chip(cores=264)  # the same number: more cores are harder to fill
     fast = chip(
+        cores=264,
         peak_flop_per_s={name: rate * compute for name, rate in slow.peak_flop_per_s.items()},
         memory_bytes_per_s=slow.memory_bytes_per_s * memory,
         links=(Link(name="link", bytes_per_s=450e9 * link, chips=64),),
@@ -184,22 +185,39 @@ def test_a_chip_that_brings_its_own_efficiency_leaves_the_fitted_ones_out(placed
 
 def test_an_effect_scales_time_and_only_where_its_key_fits(placed):
     part = placed(tensor_parallel=8)
-    vendor, pair, whole = effect_keys("vllm", "NVIDIA plain", part.architecture.name)
-    fit = replace(load_fit(), effects={vendor: 0.1, pair: 0.2, whole: 0.3})
+    served = Software(
+        engine="vllm", chip="NVIDIA plain", model=part.architecture.name, precision="fp8"
+    )
+    effects = dict(zip(served.effect_keys(), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), strict=True))
+    fit = replace(load_fit(), effects=effects)
     plain = PhysicalModel(fit=replace(fit, effects={})).step_cost(part, decode()).time_s
     generic = PhysicalModel(fit=fit).step_cost(part, decode()).time_s
     known = PhysicalModel(fit=fit).step_cost(replace(part, stack="vllm"), decode())
     np.testing.assert_allclose(generic, plain * np.exp(0.1))
-    np.testing.assert_allclose(known.time_s, plain * np.exp(0.6))
+    np.testing.assert_allclose(known.time_s, plain * np.exp(2.1))
     np.testing.assert_allclose(sum(known.by_kind_s.values()), known.time_s)
+
+
+def test_the_less_was_measured_of_the_software_the_wider_the_band():
+    fit = load_fit()
+    known = Software(engine="vllm", chip="NVIDIA B200", model="Llama-3.3-70B", precision="fp8")
+    widths = [
+        fit.own_log_sd(known, measured=True),
+        fit.own_log_sd(replace(known, model="a model to come"), measured=True),
+        fit.own_log_sd(replace(known, chip="NVIDIA next"), measured=False),
+    ]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[2]
+    whole = np.hypot(widths[0], fit.spread.common)
+    assert whole == pytest.approx(max(fit.spread.stack, fit.spread.common))
 
 
 def test_a_chip_nobody_measured_has_the_wider_band(placed, chip):
     measured = MODEL.step_cost(placed(), decode())
     unmeasured = MODEL.step_cost(placed(chip=chip(own_log_sd=0.3)), decode())
     assert unmeasured.log_sd > measured.log_sd
-    assert unmeasured.log_sd == pytest.approx(np.hypot(MODEL.fit.common_log_sd, 0.3))
-    assert unmeasured.common_log_sd == measured.common_log_sd == MODEL.fit.common_log_sd
+    assert unmeasured.log_sd == pytest.approx(np.hypot(MODEL.fit.spread.common, 0.3))
+    assert unmeasured.common_log_sd == measured.common_log_sd == MODEL.fit.spread.common
 
 
 def test_the_shipped_constants_are_below_the_ideal_ones():

@@ -1,6 +1,6 @@
 """Seconds and joules of one engine step on a placement, calibrated against measurements."""
 
-from tapeout.perf.constants import IDEAL, Fit, StackConstants, effect_keys, load_fit
+from tapeout.perf.constants import IDEAL, Fit, Software, Spread, StackConstants, load_fit
 from tapeout.perf.formats import serving_formats, usual_precision
 from tapeout.perf.memory import (
     MemoryMap,
@@ -27,12 +27,13 @@ __all__ = [
     "Placement",
     "PowerScope",
     "RooflineModel",
+    "Software",
+    "Spread",
     "StackConstants",
     "StepCost",
     "TimingModel",
     "capped",
     "chip_power",
-    "effect_keys",
     "in_words",
     "kv_per_chip_bytes",
     "load_fit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +18,17 @@ class StackConstants:
 
     Attributes
     ----------
+    product_factor, expert_factor : float
+        Time of matrix products, and of those of experts, over that of the operator law (whose
+        constants come from timed kernels alone); 0: no law, the roofline of the rates below.
     memory_efficiency, cache_efficiency : float
         Sustained over nominal memory bandwidth, for weights and activations, and for the cache.
-    compute_efficiency : float
-        Sustained over peak arithmetic rate.
+    compute_efficiency, attention_efficiency : float
+        Sustained over peak arithmetic rate, of other operators and of attention.
     kernel_s : float
         Gap of one kernel inside a captured graph. [s]
+    expert_kernels, latent_kernels : float
+        Kernels of a layer with experts, and with latent attention, beside the operators listed.
     eager_s : float
         Least time of one kernel in a step that runs without a captured graph. [s]
     sequence_s : float
@@ -38,10 +44,15 @@ class StackConstants:
         mean of fits to NCCL on A100, H100 and B200.
     """
 
+    product_factor: float
+    expert_factor: float
     memory_efficiency: float
     cache_efficiency: float
     compute_efficiency: float
+    attention_efficiency: float
     kernel_s: float
+    expert_kernels: float
+    latent_kernels: float
     eager_s: float
     sequence_s: float
     step_s: float
@@ -62,10 +73,15 @@ class StackConstants:
 
 
 IDEAL = StackConstants(
+    product_factor=0.0,
+    expert_factor=0.0,
     memory_efficiency=1.0,
     cache_efficiency=1.0,
     compute_efficiency=1.0,
+    attention_efficiency=1.0,
     kernel_s=0.0,
+    expert_kernels=0.0,
+    latent_kernels=0.0,
     eager_s=0.0,
     sequence_s=0.0,
     step_s=0.0,
@@ -74,6 +90,74 @@ IDEAL = StackConstants(
     ramp_bytes=0.0,
     ramp_exponent=0.4,
 )
+
+
+LEVELS = (
+    # key of a level, and the spread its effects are shrunk with (log units), chosen by folds
+    ("vendor", 0.10),
+    ("vendor|engine", 0.10),
+    ("engine|chip", 0.10),
+    ("engine|model", 0.25),
+    ("engine|chip|model", 0.25),
+    ("engine|chip|model|precision", 0.15),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """What the effects of a placement's software depend on; the vendor is a chip's first word."""
+
+    engine: str
+    chip: str
+    model: str
+    precision: str = ""
+
+    def effect_keys(self) -> tuple[str, ...]:
+        """Keys of the effects that apply, in the order of LEVELS.
+
+        Examples
+        --------
+        >>> served = Software(engine="vllm", chip="AMD MI355X", model="gpt-oss-120b")
+        >>> served.effect_keys()[:3]
+        ('vendor AMD', 'vendor|engine AMD|vllm', 'engine|chip vllm|AMD MI355X')
+        """
+        value = {
+            "vendor": self.chip.partition(" ")[0],
+            "engine": self.engine,
+            "chip": self.chip,
+            "model": self.model,
+            "precision": self.precision,
+        }
+        return tuple(
+            f"{level} {'|'.join(value[part] for part in level.split('|'))}" for level, _ in LEVELS
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Timing error left (log units) by what is known of a placement's software.
+
+    Each is the 80 % quantile of errors on folds that were not fitted, over the normal one.
+
+    Attributes
+    ----------
+    stack : float
+        Engine, chip and model were measured together.
+    model : float
+        The engine was measured on the chip, not with this model.
+    software : float
+        The chip was measured, the engine is unknown ("generic").
+    chip : float
+        Nobody measured the chip.
+    common : float
+        The part of any of them that all chips share.
+    """
+
+    stack: float
+    model: float
+    software: float
+    chip: float
+    common: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,36 +171,32 @@ class Fit:
     generic : StackConstants
         The global set, for every chip and stack.
     effects : mapping of key to log factor on time
-        Stacks differ: keys are a chip's vendor, "vendor|engine|chip" and
-        "vendor|engine|chip|model", each the rest that the one before leaves, shrunk towards zero.
-        That of the vendor applies to every chip of the vendor (its libraries are the same), the
-        others to a placement whose stack is that engine. A vendor nobody measured has none.
-    common_log_sd, own_log_sd : float
-        Timing error shared by all chips, and of one measured chip, log units.
+        Software differs: see LEVELS and `Software.effect_keys`. Effects of one fit are estimated
+        together, each shrunk towards zero. That of the vendor applies to every chip of the vendor
+        (its libraries are the same), the others to a placement whose stack is that engine.
+    spread : Spread
+        Error that remains.
     """
 
     fitted: str
     generic: StackConstants
     effects: Mapping[str, float]
-    common_log_sd: float
-    own_log_sd: float
+    spread: Spread
 
-    def log_factor(self, engine: str, chip: str, model: str) -> float:
-        """Log factor on time of an engine on a chip with a model; 0 where nothing is known."""
-        return sum(self.effects.get(key, 0.0) for key in effect_keys(engine, chip, model))
+    def log_factor(self, software: Software) -> float:
+        """Log factor on time of the software; 0 where nothing is known."""
+        return sum(self.effects.get(key, 0.0) for key in software.effect_keys())
 
-
-def effect_keys(engine: str, chip: str, model: str) -> tuple[str, str, str]:
-    """Keys of the effects that apply, widest first; the vendor is a chip's first word.
-
-    Examples
-    --------
-    >>> effect_keys("vllm", "AMD MI355X", "gpt-oss-120b")[:2]
-    ('AMD', 'AMD|vllm|AMD MI355X')
-    """
-    vendor = chip.partition(" ")[0]
-    pair = f"{vendor}|{engine}|{chip}"
-    return vendor, pair, f"{pair}|{model}"
+    def own_log_sd(self, software: Software, *, measured: bool) -> float:
+        """Error of one placement that other chips do not share, by how much of it was measured."""
+        known = dict(zip((level for level, _ in LEVELS), software.effect_keys(), strict=True))
+        if known["engine|chip|model"] in self.effects:
+            whole = self.spread.stack
+        elif known["engine|chip"] in self.effects:
+            whole = self.spread.model
+        else:
+            whole = self.spread.software if measured else self.spread.chip
+        return math.sqrt(max(0.0, whole**2 - self.spread.common**2))
 
 
 @cache
@@ -128,6 +208,5 @@ def load_fit() -> Fit:
         fitted=raw["fitted"],
         generic=StackConstants(**{name: one["value"] for name, one in raw["constants"].items()}),
         effects=raw["effects"],
-        common_log_sd=raw["band"]["common_log_sd"],
-        own_log_sd=raw["band"]["own_log_sd"],
+        spread=Spread(**raw["spread"]),
     )

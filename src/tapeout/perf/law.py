@@ -6,17 +6,21 @@ One law serves the shipped model, the roofline and the fit, so that what is fitt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.numerics import Floats
+from tapeout.numerics import Floats, Ints
 from tapeout.perf.constants import StackConstants
 
 FABRIC = "fabric"
 OVERHEAD = "overhead"
 BOUNDS = ("compute", "memory", FABRIC, OVERHEAD)
+
+
+OTHER, PRODUCT, EXPERT, ATTENTION = range(4)
+"""Classes of operators, each with its own factor or efficiency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +30,18 @@ class Work:
     Attributes
     ----------
     kinds : tuple of str, one an operator
+    group : array of int, shape (op, 1) or (op, step)
+        OTHER, PRODUCT, EXPERT or ATTENTION.
     compute_s, memory_s, cache_s : array, shape (op, step)
         FLOP over peak; weights and activations, and cached keys and values, over bandwidth; of
         the busiest chip. [s]
+    product_s : array, shape (op, step)
+        Time of matrix products by the operator law; zero for other operators. [s]
     launches : array, shape (op, step)
         Kernels started.
+    expert_layers, latent_layers : array, shape (step,)
+        Layers with routed experts and with latent attention, which start kernels beside the
+        operators of the table: routing, sorting, padding; copies and concatenations of latents.
     sequences : array, shape (step,)
         Sequences that one host process handles: those of one attention group.
     eager : array of bool, shape (step,)
@@ -38,10 +49,14 @@ class Work:
     """
 
     kinds: tuple[str, ...]
+    group: Ints
     compute_s: Floats
     memory_s: Floats
     cache_s: Floats
+    product_s: Floats
     launches: Floats
+    expert_layers: Floats
+    latent_layers: Floats
     sequences: Floats
     eager: NDArray[np.bool_]
 
@@ -73,6 +88,20 @@ def smooth_maximum(first: Floats, second: Floats) -> Floats:
     return norm
 
 
+def at_clock(work: Work, clock_fraction: Floats) -> Work:
+    """Work of a chip at a share of its clock, shape (step,): arithmetic slows, memory does not.
+
+    A product slows as its roofline does.
+    """
+    if np.all(clock_fraction == 1.0):
+        return work
+    memory = work.memory_s + work.cache_s
+    slower = work.compute_s / clock_fraction
+    before = smooth_maximum(work.compute_s, memory)
+    stretch = smooth_maximum(slower, memory) / np.where(before > 0.0, before, 1.0)
+    return replace(work, compute_s=slower, product_s=work.product_s * stretch)
+
+
 def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times:
     """Apply the law.
 
@@ -82,15 +111,25 @@ def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times
     fabric_s : array, shape (step,)
         Time in collectives. [s]
     constants : StackConstants
+        Without product factors (`IDEAL`, or a chip that brings its own rates) products take the
+        slower of arithmetic and memory traffic like every other operator.
     """
-    compute = work.compute_s / constants.compute_efficiency
-    memory = work.memory_s / constants.memory_efficiency + work.cache_s / constants.cache_efficiency
+    compute, memory = _roofline(work, constants)
     operator = smooth_maximum(compute, memory)
+    if constants.product_factor > 0.0:
+        factor = np.array([0.0, constants.product_factor, constants.expert_factor, 0.0])
+        by_law = factor[work.group] * work.product_s
+        operator = np.where(factor[work.group] > 0.0, by_law, operator)
     by_compute = np.where(compute >= memory, operator, 0.0).sum(axis=0)
     busy = operator.sum(axis=0)
-    gaps = constants.kernel_s * work.launches.sum(axis=0)
+    listed = work.launches.sum(axis=0)
+    unlisted = (
+        constants.expert_kernels * work.expert_layers
+        + constants.latent_kernels * work.latent_layers
+    )
+    gaps = constants.kernel_s * (listed + unlisted)
     # A kernel started by the host takes at least eager_s; a long one hides the start of the next.
-    idle = np.maximum(
+    idle = constants.eager_s * unlisted + np.maximum(
         constants.eager_s * work.launches - operator, constants.kernel_s * work.launches
     ).sum(axis=0)
     host = constants.step_s + constants.sequence_s * work.sequences
@@ -101,6 +140,17 @@ def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times
         fabric_s=fabric_s,
         overhead_s=np.where(work.eager, idle, gaps) + host,
     )
+
+
+def _roofline(work: Work, constants: StackConstants) -> tuple[Floats, Floats]:
+    """Arithmetic and memory time of every operator at sustained rates, shape (op, step)."""
+    plain = constants.compute_efficiency
+    rate = np.array([plain, plain, plain, constants.attention_efficiency])
+    compute: Floats = work.compute_s / rate[work.group]
+    memory: Floats = (
+        work.memory_s / constants.memory_efficiency + work.cache_s / constants.cache_efficiency
+    )
+    return compute, memory
 
 
 def by_kind(work: Work, times: Times) -> Mapping[str, Floats]:
@@ -114,7 +164,12 @@ def by_kind(work: Work, times: Times) -> Mapping[str, Floats]:
     return parts
 
 
+def by_operator(names: tuple[str, ...], times: Times) -> Mapping[str, Floats]:
+    """Time of every operator of the table, without collectives and overhead."""
+    return dict(zip(names, times.operator_s, strict=True))
+
+
 def bounds(times: Times) -> tuple[str, ...]:
     """Name the largest share of each step: compute, memory, fabric or overhead."""
     shares = np.stack([times.compute_s, times.memory_s, times.fabric_s, times.overhead_s])
-    return tuple(BOUNDS[place] for place in shares.argmax(axis=0))
+    return tuple([BOUNDS[place] for place in shares.argmax(axis=0).tolist()])

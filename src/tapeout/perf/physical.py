@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tapeout.chip import is_measured
 from tapeout.chip.types import ChipSpec
 from tapeout.errors import Outcome
 from tapeout.numerics import Floats, Ints
-from tapeout.perf.constants import IDEAL, Fit, StackConstants, load_fit
+from tapeout.perf.constants import IDEAL, Fit, Software, StackConstants, load_fit
 from tapeout.perf.energy import step_energy
 from tapeout.perf.fabric_time import fabric_s
-from tapeout.perf.law import OVERHEAD, Times, Work, bounds, by_kind, step_times
+from tapeout.perf.law import (
+    ATTENTION,
+    EXPERT,
+    OTHER,
+    OVERHEAD,
+    PRODUCT,
+    Times,
+    Work,
+    at_clock,
+    bounds,
+    by_kind,
+    by_operator,
+    step_times,
+)
 from tapeout.perf.memory import full_step, memory_map
 from tapeout.perf.peaks import peak_flop_per_s
 from tapeout.perf.power import capped
-from tapeout.perf.sharding import Message, Shard, microbatch, shard
+from tapeout.perf.products import GEMM, GROUPED, product_s
+from tapeout.perf.sharding import Message, Shard, is_combine, microbatch, shard
 from tapeout.perf.types import Placement, StepCost
 from tapeout.workload import OperatorTable, StepMix, operators
+from tapeout.workload.formats import weight_element_bytes
 
+LATENT = "latent_up"
+_GROUPS = {
+    GEMM: PRODUCT,
+    GROUPED: EXPERT,
+    "attention_prefill": ATTENTION,
+    "attention_decode": ATTENTION,
+}
 CAPTURED_TOKENS = 512  # largest step vLLM captures as a graph by default
 
 
@@ -38,8 +62,15 @@ class Prepared:
         return self.shard.messages
 
 
-def prepare(placement: Placement, mix: StepMix) -> Prepared:
+def prepare(placement: Placement, mix: StepMix, *, products: bool = True) -> Prepared:
     """Cut the steps of `mix` and express them at the nominal rates of the chip.
+
+    Parameters
+    ----------
+    placement : Placement
+    mix : StepMix
+    products : bool
+        Time matrix products by the operator law; without, `Work.product_s` is zero.
 
     Raises
     ------
@@ -52,7 +83,17 @@ def prepare(placement: Placement, mix: StepMix) -> Prepared:
     table = operators(placement.architecture, part, placement.formats)
     _, held = full_step(placement.architecture, placement.formats)
     cut = shard(table, placement.degrees, part.tokens, held)
-    return Prepared(table=table, shard=cut, work=_work(placement, table, cut, mix))
+    by_law = products and placement.system.chip.efficiency is None
+    work = _work(placement, table, cut, mix)
+    if by_law:
+        work = replace(work, product_s=_product_s(placement, table, cut))
+    return Prepared(table=table, shard=cut, work=work)
+
+
+def _product_s(placement: Placement, table: OperatorTable, cut: Shard) -> Floats:
+    formats = placement.formats
+    expert_bytes = weight_element_bytes(formats.expert or formats.weight)
+    return product_s(table, cut, placement.degrees, placement.system.chip, expert_bytes)
 
 
 def _work(placement: Placement, table: OperatorTable, cut: Shard, mix: StepMix) -> Work:
@@ -73,13 +114,29 @@ def _work(placement: Placement, table: OperatorTable, cut: Shard, mix: StepMix) 
         memory, cache = memory / sustained, cache / sustained
     return Work(
         kinds=table.kind,
+        group=np.array([_GROUPS.get(kind, OTHER) for kind in table.kind])[:, None],
         compute_s=compute,
         memory_s=memory,
         cache_s=cache,
+        product_s=np.zeros_like(compute),
         launches=cut.launches,
+        expert_layers=_layers(table, cut, is_combine),
+        latent_layers=_layers(table, cut, lambda name: name.startswith(LATENT)),
         sequences=(mix.decode_sequences + mix.prefill_sequences) / placement.data_parallel,
         eager=(mix.prefill_tokens > 0.0) & (mix.tokens > CAPTURED_TOKENS),
     )
+
+
+def _layers(table: OperatorTable, cut: Shard, belongs: Callable[[str], bool]) -> Floats:
+    """Layers that have an operator of this name and run it, shape (step,).
+
+    Only the expert product of a layer, not that of its dense neighbours, counts as its last one.
+    """
+    named = np.array([belongs(name) for name in table.name])
+    routed = np.array([kind == GROUPED for kind in table.kind])
+    chosen = named & (routed if belongs is is_combine else True)
+    layers: Floats = cut.launches[chosen].sum(axis=0)
+    return layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,16 +170,25 @@ class PhysicalModel:
             Degrees of parallelism that do not fit one another, or a power cap below idle power.
         """
         chip = placement.system.chip
-        error = (self.fit.common_log_sd, own_log_sd(chip, self.fit))
-        factor = math.exp(
-            self.fit.log_factor(placement.stack, chip.name, placement.architecture.name)
-        )
+        software = software_of(placement)
+        error = (self.fit.spread.common, own_log_sd(chip, self.fit, software))
+        factor = math.exp(self.fit.log_factor(software))
         return _cost(placement, mix, self.fit.generic, error, factor, self.power_cap_w)
 
 
-def own_log_sd(chip: ChipSpec, fit: Fit) -> float:
-    """Timing error of one chip alone: its own where stated, else that of the fit."""
-    return chip.own_log_sd or fit.own_log_sd
+def software_of(placement: Placement) -> Software:
+    """What the software effects of a placement depend on."""
+    return Software(
+        engine=placement.stack,
+        chip=placement.system.chip.name,
+        model=placement.architecture.name,
+        precision=placement.formats.expert or placement.formats.weight,
+    )
+
+
+def own_log_sd(chip: ChipSpec, fit: Fit, software: Software) -> float:
+    """Timing error of one chip alone: its own where stated, else by what was measured of it."""
+    return chip.own_log_sd or fit.own_log_sd(software, measured=is_measured(chip.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,37 +214,45 @@ def _cost(
     factor: float = 1.0,
     cap_w: float = 0.0,
 ) -> StepCost:
-    ready = prepare(placement, mix)
+    ready = prepare(placement, mix, products=constants.product_factor > 0.0)
     chip = placement.system.chip
     if chip.efficiency is not None:
         constants = replace(
-            constants, memory_efficiency=1.0, cache_efficiency=1.0, compute_efficiency=1.0
+            constants,
+            product_factor=0.0,
+            memory_efficiency=1.0,
+            cache_efficiency=1.0,
+            compute_efficiency=1.0,
+            attention_efficiency=1.0,
         )
     steps = mix.tokens.size
     fabric = fabric_s(ready.messages, placement.system, constants, steps)
 
     def times_at(clock: Floats) -> Times:
-        work = replace(ready.work, compute_s=ready.work.compute_s / clock)
-        return step_times(work, fabric, constants)
+        return step_times(at_clock(ready.work, clock), fabric, constants)
 
     clock, waiting = np.ones(steps), np.zeros(steps)
+    times = times_at(clock)
     energy = step_energy(
         chip,
         ready.shard,
         ready.table.dtype,
         sent_bytes(ready.messages, steps),
-        factor * times_at(clock).total_s,
+        factor * times.total_s,
     )
     if cap_w > 0.0:
         step = capped(chip, energy, lambda at: factor * times_at(at).total_s, cap_w)
         clock, waiting, energy = step.clock_fraction, step.waiting_s, step.energy
-    times = times_at(clock)
+        times = times_at(clock)
     kinds = {kind: factor * part for kind, part in by_kind(ready.work, times).items()}
     kinds[OVERHEAD] = kinds[OVERHEAD] + waiting
     return StepCost(
         time_s=factor * times.total_s + waiting,
         energy_j=energy.total_j * placement.chips,
         by_kind_s=kinds,
+        by_operator_s={
+            name: factor * part for name, part in by_operator(ready.table.name, times).items()
+        },
         bound=bounds(times),
         outcome=_outcome(placement, mix),
         log_sd=float(np.hypot(*error)),

@@ -213,11 +213,11 @@ def _expert_messages(
     used = table.m[place] / np.maximum(tokens, 1.0)  # experts of one token
     one_copy = _per_call(table, place) / np.maximum(used, 1.0)
     if degrees.data == 1:
-        if not _combines(table.name[place]):
+        if not is_combine(table.name[place]):
             return ()
         operation, size = Collective.ALL_REDUCE, one_copy
     elif degrees.expert == 1:
-        combine = _combines(table.name[place])
+        combine = is_combine(table.name[place])
         operation = Collective.REDUCE_SCATTER if combine else Collective.ALL_GATHER
         size = one_copy
     else:
@@ -253,6 +253,6 @@ def _calls(table: OperatorTable, place: int) -> Floats:
     return np.where(table.message_bytes[place] > 0.0, table.count[place], 0.0)
 
 
-def _combines(name: str) -> bool:
+def is_combine(name: str) -> bool:
     """True for the last matrix of the experts; equal names are numbered "expert_down.2"."""
     return name.partition(".")[0].endswith(COMBINE)

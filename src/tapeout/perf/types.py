@@ -65,7 +65,8 @@ class StepCost:
     "memory", "fabric" or "overhead". energy_j is for all chips of the replica, hosts excluded.
     `log_sd` is the whole timing error, `common_log_sd` its part shared by all chips.
     `energy_by_part_j` splits energy_j ("idle", "awake", "arithmetic", "sram", "memory", "fabric");
-    `clock_fraction` is the clock over the one without a power cap.
+    `clock_fraction` is the clock over the one without a power cap. `by_operator_s` maps every
+    operator of the table to its share; fabric and overhead are not among them.
     """
 
     time_s: Floats
@@ -77,6 +78,7 @@ class StepCost:
     common_log_sd: float = 0.0
     energy_by_part_j: Mapping[str, Floats] = field(default_factory=dict)
     clock_fraction: Floats | None = None
+    by_operator_s: Mapping[str, Floats] = field(default_factory=dict)
 
 
 class TimingModel(Protocol):

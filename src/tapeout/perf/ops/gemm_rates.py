@@ -50,14 +50,20 @@ COPIES = {
     "trtllm-1.3.0rc20": 5.0,
 }
 CORE_FLOP_PER_S = 7.5e12  # bf16 peak of a core of H100; for chips whose cores nobody states
+LARGEST_CORE_FLOP_PER_S = 20e12  # a GB200 core has 16.9
 CACHE_S = 1.7e-5  # last cache over memory bandwidth: 15 us on H100, 21 us on A100, 17 us on B200
 
 
 def default_cores(chip: ChipSpec) -> float:
-    """Cores of a chip; where unknown, as many as give each the bf16 peak of an H100 core."""
-    if chip.cores > 0:
+    """Cores that tiles are dealt to.
+
+    The constants were fitted per GPU core, of 1 to 17 TFLOP/s bf16. A chip with no known core
+    count, or with a few large ones (a TPU has one), counts as the H100 cores that have its rate.
+    """
+    peak = peak_flop_per_s(chip, "bf16")
+    if chip.cores > 0 and peak / chip.cores <= LARGEST_CORE_FLOP_PER_S:
         return float(chip.cores)
-    return max(1.0, round(peak_flop_per_s(chip, "bf16") / CORE_FLOP_PER_S))
+    return max(1.0, round(peak / CORE_FLOP_PER_S))
 
 
 def default_l2_bytes(chip: ChipSpec) -> float:
