@@ -27,7 +27,7 @@ from tapeout.perf.law import smooth_maximum
 Constants = Mapping[str, float]
 Values = Floats | float
 
-KEY_BLOCK = 128.0  # keys that one turn of the inner loop takes
+PLAIN_WIDTH = 128.0  # head size up to which tiles keep their full height
 PACKED_ROWS = 16.0  # least rows of a matrix instruction; fewer are padded
 HOT_SHARPNESS = 4.0  # how sharply a cache stops fitting into the last-level cache
 
@@ -124,14 +124,14 @@ def score_pairs(q: Values, c: Values, window: Values = 0.0) -> Floats:
 
 
 def attention_flop(shape: Attention) -> Floats:
-    """Arithmetic of scores and weighted values; exponentials are apart. [FLOP]"""
+    """Arithmetic of scores and weighted values; exponentials are apart [FLOP]."""
     width = np.add(shape.key_dim, shape.value_dim)
     pairs = shape.batch * shape.heads * score_pairs(shape.q, shape.c, shape.window)
     return np.asarray(FLOP_PER_MAC * width * pairs, dtype=float)
 
 
 def cache_bytes(shape: Attention, kv_bytes: float) -> Floats:
-    """Keys and values that a call reads once. [B]
+    """Keys and values that a call reads once [B].
 
     A window hides what lies before the view of its first query.
     """
@@ -140,14 +140,14 @@ def cache_bytes(shape: Attention, kv_bytes: float) -> Floats:
 
 
 def edge_bytes(shape: Attention, activation_bytes: float) -> Floats:
-    """Queries read and outputs written. [B]"""
+    """Queries read and outputs written [B]."""
     width = np.add(shape.key_dim, shape.value_dim)
     rows = np.multiply(shape.batch, shape.q) * shape.heads
     return np.asarray(rows * width * activation_bytes, dtype=float)
 
 
 def prefill_s(shape: Attention, rates: AttentionRates, constants: Constants) -> Floats:
-    """Time of prefill attention, causal, over cached and new tokens. [s]
+    """Time of causal prefill attention over cached and new tokens [s].
 
     Parameters
     ----------
@@ -161,6 +161,8 @@ def prefill_s(shape: Attention, rates: AttentionRates, constants: Constants) -> 
     A tile of `tile_rows` queries of one head (or of all heads of one key head, where that wastes
     fewer rows) walks the keys it sees. A share `wave_share` of kernels deals tiles in whole waves;
     the rest is bound by the mean load of the cores or by the longest tile, whichever is more.
+    New keys are written, and queries and keys cast, before the walk starts: passes over memory
+    that do not overlap with it. Some kernels mask a window without skipping what it hides.
     """
     tile = constants["tile_rows"]
     group = np.divide(shape.heads, shape.kv_heads)
@@ -168,36 +170,57 @@ def prefill_s(shape: Attention, rates: AttentionRates, constants: Constants) -> 
     packed = shape.kv_heads * np.ceil(shape.q * group / tile)
     tokens = np.where(packed < plain, tile / group, tile)  # of one sequence in a tile
     waves = shape.batch * np.minimum(plain, packed) / rates.cores
-    seen = score_pairs(shape.q, shape.c, shape.window) / shape.q
-    reach = np.minimum(tokens, shape.q)
-    total = np.add(shape.c, shape.q)
-    # A tile computes the corner of its diagonal block too, and with a window the corner opposite.
-    keys = np.minimum(total, seen + reach / 2.0 * (1.0 + (total > shape.span)))
-    longest = np.minimum(total, shape.span + reach)
+    keys, longest = _tile_keys(shape, tokens, constants["window_skip"])
     fill = constants["fill_keys"]
     load = constants["wave_share"] * np.ceil(waves) * (keys + fill) + (
         1.0 - constants["wave_share"]
     ) * np.maximum(waves * (keys + fill), longest + fill)
-    compute = load * tile * _key_s(shape, rates, constants)
+    compute = load * tile * _pair_s(shape, rates, constants)
     moved = edge_bytes(shape, rates.activation_bytes) + cache_bytes(shape, rates.kv_bytes)
-    memory = moved / (rates.bytes_per_s * constants["memory_efficiency"])
+    speed = rates.bytes_per_s * constants["memory_efficiency"]
     time: Floats = (
-        constants["launch_s"] + constants["tile_s"] * waves + smooth_maximum(compute, memory)
+        constants["launch_s"]
+        + constants["tile_s"] * waves
+        + _pass_bytes(shape, rates, constants) / speed
+        + smooth_maximum(compute, moved / speed)
     )
     return time
 
 
-def _key_s(shape: Attention, rates: AttentionRates, constants: Constants) -> Floats:
-    """Time of one core for one query-key pair: matrix unit, then vector unit. [s]"""
+def _tile_keys(shape: Attention, tokens: Floats, skip: float) -> tuple[Floats, Floats]:
+    """Keys that a tile of `tokens` queries walks: the mean, and the most of any tile.
+
+    A tile computes the corner of its diagonal block too, and with a window the opposite corner.
+    """
+    reach = np.minimum(tokens, shape.q)
+    total = np.add(shape.c, shape.q)
+    full = score_pairs(shape.q, shape.c) / shape.q + reach / 2.0
+    seen = score_pairs(shape.q, shape.c, shape.window) / shape.q
+    seen = np.minimum(seen + np.where(total > shape.span, reach, reach / 2.0), full)
+    longest = np.minimum(total, shape.span + reach)
+    return skip * seen + (1.0 - skip) * full, skip * longest + (1.0 - skip) * total
+
+
+def _pass_bytes(shape: Attention, rates: AttentionRates, constants: Constants) -> Floats:
+    """Memory traffic of the passes before the walk: new keys and values, queries [B]."""
+    fresh = np.multiply(shape.batch, shape.q)
+    both = rates.activation_bytes + rates.kv_bytes  # read in one format, written in the other
+    keys = fresh * shape.stored * both * constants["write_passes"]
+    queries = fresh * shape.heads * shape.key_dim * both * constants["query_passes"]
+    return np.asarray(keys + queries, dtype=float)
+
+
+def _pair_s(shape: Attention, rates: AttentionRates, constants: Constants) -> Floats:
+    """Time of one core for one query-key pair: matrix unit, then vector unit [s]."""
     width = np.add(shape.key_dim, shape.value_dim)
-    wide = np.maximum(width / (2.0 * KEY_BLOCK), 1.0) ** constants["wide_power"]
+    wide = np.maximum(width / (2.0 * PLAIN_WIDTH), 1.0) ** constants["wide_power"]
     matrix = FLOP_PER_MAC * width * wide
     peak = rates.peak_flop_per_s / rates.cores * constants["compute_efficiency"]
     return np.asarray(matrix / peak + 1.0 / constants["exp_per_core_s"], dtype=float)
 
 
 def decode_s(shape: Attention, rates: AttentionRates, constants: Constants) -> Floats:
-    """Time of decode attention: `q` new tokens (one, or a draft) after `c` cached ones. [s]
+    """Time of decode attention [s]: `q` new tokens (one, or a draft) after `c` cached ones.
 
     Parameters
     ----------
@@ -211,30 +234,57 @@ def decode_s(shape: Attention, rates: AttentionRates, constants: Constants) -> F
     A unit of work is (sequence, key head, chunk of the cache). Units beyond the cores come in
     waves of `unit_s`; fewer than `core_share` of the cores cannot draw the full bandwidth; a
     cache within the last-level cache is read `l2_ratio` times faster; a split adds `merge_s`.
+    Kernels that pack the heads of one key head into a tile pay `pack_s` for it, and `copy_s` where
+    that makes them transpose; some split only then (`split_alone` 0).
     """
-    keys = np.minimum(np.add(shape.c, shape.q), shape.span)
-    rows = shape.q * np.divide(shape.heads, shape.kv_heads)
+    keys = _decode_keys(shape, constants["window_skip"])
+    group = np.divide(shape.heads, shape.kv_heads)
+    rows = shape.q * group
     tiles = shape.batch * shape.kv_heads * np.ceil(rows / constants["tile_rows"])
     room = np.maximum(rates.cores / tiles, 1.0)
+    room = np.where(group > 1.0, room, 1.0 + (room - 1.0) * constants["split_alone"])
     splits = np.clip(keys / constants["chunk_keys"], 1.0, room)
     units = tiles * splits
-    cached = cache_bytes(shape, rates.kv_bytes)
-    edges = edge_bytes(shape, rates.activation_bytes)
-    drawn = np.minimum(units / (rates.cores * constants["core_share"]), 1.0)
-    hot = hot_share(cached + edges, rates.l2_bytes * constants["l2_share"])
-    speed = constants["memory_efficiency"] * drawn * rates.bytes_per_s
-    memory = (cached + edges) * (1.0 - hot + hot / constants["l2_ratio"]) / speed
-    padded = np.ceil(rows / PACKED_ROWS) * PACKED_ROWS
-    pairs = shape.batch * shape.kv_heads * padded * keys / np.minimum(units, rates.cores)
-    compute = pairs * _key_s(shape, rates, constants)
-    merge = constants["merge_s"] * (1.0 - 1.0 / splits)
+    compute = (
+        np.maximum(units / rates.cores, 1.0)
+        * (keys / splits)
+        * (constants["key_s"] + _padded(rows) * _pair_s(shape, rates, constants))
+    )
     time: Floats = (
         constants["launch_s"]
         + constants["unit_s"] * np.maximum(units / rates.cores - 1.0, 0.0)
-        + merge
-        + smooth_maximum(compute, memory)
+        + constants["merge_s"] * np.minimum(splits - 1.0, 1.0)
+        + _pack_s(shape, group, constants)
+        + smooth_maximum(compute, _decode_memory_s(shape, units, rates, constants))
     )
     return time
+
+
+def _decode_keys(shape: Attention, skip: float) -> Floats:
+    total = np.add(shape.c, shape.q)
+    return np.asarray(skip * np.minimum(total, shape.span) + (1.0 - skip) * total, dtype=float)
+
+
+def _padded(rows: Floats) -> Floats:
+    """Query rows of a tile, filled up to whole matrix instructions."""
+    padded: Floats = np.ceil(rows / PACKED_ROWS) * PACKED_ROWS
+    return padded
+
+
+def _pack_s(shape: Attention, group: Floats, constants: Constants) -> Floats:
+    grouped = group > 1.0
+    both = grouped & (np.asarray(shape.batch) > 1.0) & (np.asarray(shape.kv_heads) > 1.0)
+    return np.asarray(constants["pack_s"] * grouped + constants["copy_s"] * both, dtype=float)
+
+
+def _decode_memory_s(
+    shape: Attention, units: Floats, rates: AttentionRates, constants: Constants
+) -> Floats:
+    moved = cache_bytes(shape, rates.kv_bytes) + edge_bytes(shape, rates.activation_bytes)
+    drawn = np.minimum(units / (rates.cores * constants["core_share"]), 1.0)
+    hot = hot_share(moved, rates.l2_bytes * constants["l2_share"])
+    speed = constants["memory_efficiency"] * drawn * rates.bytes_per_s
+    return np.asarray(moved * (1.0 - hot + hot / constants["l2_ratio"]) / speed, dtype=float)
 
 
 def hot_share(moved_bytes: Floats, l2_bytes: float) -> Floats:

@@ -55,11 +55,20 @@ PREFILL = {
     "wave_share": Constant(
         start=0.3, low=0.0, high=1.0, meaning="share of tiles dealt in whole waves"
     ),
+    "write_passes": Constant(
+        start=1.0, low=0.0, high=10.0, meaning="passes over new keys and values, read and written"
+    ),
+    "query_passes": Constant(
+        start=0.0, low=0.0, high=10.0, meaning="passes over the queries before the walk"
+    ),
     "tile_s": Constant(
         start=0.3 * MICRO,
         low=0.001 * MICRO,
         high=30.0 * MICRO,
         meaning="time per wave of tiles [s]",
+    ),
+    "window_skip": Constant(
+        start=1.0, low=0.0, high=1.0, meaning="share of the keys hidden by a window that is skipped"
     ),
     "wide_power": Constant(
         start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
@@ -100,11 +109,29 @@ DECODE = {
     "merge_s": Constant(
         start=2.0 * MICRO, low=0.01 * MICRO, high=50.0 * MICRO, meaning="second pass when split [s]"
     ),
+    "key_s": Constant(
+        start=0.001 * MICRO,
+        low=1e-5 * MICRO,
+        high=0.3 * MICRO,
+        meaning="step of a unit per key [s]",
+    ),
+    "pack_s": Constant(
+        start=0.1 * MICRO, low=0.001 * MICRO, high=50.0 * MICRO, meaning="packing of heads [s]"
+    ),
+    "copy_s": Constant(
+        start=0.1 * MICRO, low=0.001 * MICRO, high=50.0 * MICRO, meaning="transpose when packed [s]"
+    ),
+    "split_alone": Constant(
+        start=0.5, low=0.0, high=1.0, meaning="1 if a key head with one query head is split too"
+    ),
     "unit_s": Constant(
         start=1.0 * MICRO,
         low=0.001 * MICRO,
         high=30.0 * MICRO,
         meaning="time per wave of units beyond the first [s]",
+    ),
+    "window_skip": Constant(
+        start=1.0, low=0.0, high=1.0, meaning="share of the keys hidden by a window that is skipped"
     ),
     "wide_power": Constant(
         start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
