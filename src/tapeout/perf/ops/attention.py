@@ -293,3 +293,52 @@ def hot_share(moved_bytes: Floats, l2_bytes: float) -> Floats:
         return np.zeros_like(np.asarray(moved_bytes, dtype=float))
     share: Floats = 1.0 / (1.0 + (moved_bytes / l2_bytes) ** HOT_SHARPNESS)
     return share
+
+
+def mixed_s(
+    chunk: Attention, decode: Attention, rates: AttentionRates, constants: Constants
+) -> Floats:
+    """Time of one call that serves prefill chunks and decoding sequences together [s].
+
+    Parameters
+    ----------
+    chunk, decode : Attention
+        The two groups of sequences; `batch` 0 leaves one out. Shapes broadcast to each other.
+    rates : AttentionRates
+    constants : mapping
+        `MIXED` of `tapeout.perf.ops.attention_constants` names them.
+
+    Notes
+    -----
+    A kernel for sequences of uneven length deals every sequence in tiles of `tile_rows` queries,
+    heads unpacked and caches unsplit: a decoding sequence fills a whole tile with one query, so
+    that it costs arithmetic as if it had `tile_rows`. This, not a fixed factor, is why a mixed
+    step takes longer than its halves. Heads that share keys read them again (`reread_share`)
+    unless they find them in the cache.
+    """
+    tile = constants["tile_rows"]
+    skip = constants["window_skip"]
+    fill = constants["fill_keys"]
+    first = np.minimum(tile, chunk.q)
+    walked, most = _tile_keys(chunk, first, skip)
+    single = np.asarray(_decode_keys(decode, skip), dtype=float)
+    tiles = np.multiply(chunk.batch, chunk.heads) * np.ceil(np.divide(chunk.q, tile))
+    singles = np.multiply(decode.batch, decode.heads) * np.ceil(np.divide(decode.q, tile))
+    turns = tiles * (walked + fill) + constants["single_cost"] * singles * (single + fill)
+    longest = np.maximum(
+        np.where(np.asarray(chunk.batch) > 0.0, most, 0.0),
+        np.where(np.asarray(decode.batch) > 0.0, constants["single_cost"] * single, 0.0),
+    )
+    waves = (tiles + singles) / rates.cores
+    stretch = constants["wave_share"] * np.ceil(waves) / waves + 1.0 - constants["wave_share"]
+    load = np.maximum(turns / rates.cores * stretch, longest + fill)
+    compute = load * tile * _pair_s(chunk, rates, constants)
+    again = constants["reread_share"] * (np.divide(chunk.heads, chunk.kv_heads) - 1.0)
+    cached = cache_bytes(chunk, rates.kv_bytes) + cache_bytes(decode, rates.kv_bytes)
+    edges = edge_bytes(chunk, rates.activation_bytes) + edge_bytes(decode, rates.activation_bytes)
+    speed = rates.bytes_per_s * constants["memory_efficiency"]
+    memory = (edges + cached * (1.0 + again)) / speed
+    time: Floats = (
+        constants["launch_s"] + constants["tile_s"] * waves + smooth_maximum(compute, memory)
+    )
+    return time

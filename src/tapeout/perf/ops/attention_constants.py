@@ -47,7 +47,7 @@ PREFILL = {
         meaning="exponentials of a core, with the arithmetic around them [1/s]",
     ),
     "memory_efficiency": Constant(
-        start=0.75, low=0.1, high=1.5, meaning="sustained over nominal memory bandwidth"
+        start=0.75, low=0.1, high=1.0, meaning="sustained over nominal memory bandwidth"
     ),
     "fill_keys": Constant(
         start=100.0, low=1.0, high=3000.0, meaning="start and end of a tile, as keys [keys]"
@@ -92,7 +92,7 @@ DECODE = {
         meaning="exponentials of a core, with the arithmetic around them [1/s]",
     ),
     "memory_efficiency": Constant(
-        start=0.8, low=0.1, high=1.5, meaning="sustained over nominal memory bandwidth"
+        start=0.8, low=0.1, high=1.2, meaning="sustained over nominal memory bandwidth"
     ),
     "core_share": Constant(
         start=0.5, low=0.05, high=4.0, meaning="cores needed to draw the full bandwidth, over all"
@@ -138,6 +138,20 @@ DECODE = {
     ),
     "tile_rows": Constant(
         start=128.0, low=16.0, high=256.0, meaning="query rows of a tile", fixed=True
+    ),
+}
+
+
+MIXED = {
+    **{name: PREFILL[name] for name in PREFILL if not name.endswith("_passes")},
+    "tile_rows": Constant(
+        start=64.0, low=16.0, high=256.0, meaning="query rows of a tile", fixed=True
+    ),
+    "single_cost": Constant(
+        start=0.7, low=0.05, high=2.0, meaning="cost of a tile with one query, over a full one"
+    ),
+    "reread_share": Constant(
+        start=0.3, low=0.0, high=1.0, meaning="share of shared keys that each head reads again"
     ),
 }
 

@@ -1,0 +1,103 @@
+"""Estimates of attention cases from the shipped set-ups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tapeout.chip import ChipSpec
+from tapeout.perf.ops.attention_cases import (
+    LAWS,
+    Shapes,
+    assumed,
+    coordinates,
+    kind_of,
+    kv_dtype,
+    needed,
+    rates,
+    shapes,
+)
+from tapeout.perf.ops.attention_setups import AttentionSetup, Choice, choose, shipped
+from tapeout.perf.ops.cases import Estimate, OpCase
+from tapeout.perf.ops.latent import latent_estimate
+
+LATENT = ("mla_prefill", "mla_decode")
+
+
+def estimate(case: OpCase, chip: ChipSpec) -> Estimate:
+    """Time of one attention call, prefill, decode, mixed or latent.
+
+    Parameters
+    ----------
+    case : OpCase
+        Columns as in `tapeout.perf.ops.cases`; blanks take the defaults of
+        `tapeout.perf.ops.attention_cases.DEFAULTS`, which the estimate lists.
+    chip : ChipSpec
+
+    Raises
+    ------
+    InfeasibleError
+        A column without a default is blank.
+    MissingFieldError
+        The chip has no peak rate.
+    """
+    if case.op in LATENT:
+        return latent_estimate(case, chip, shipped())
+    case.needs(*needed(case))
+    kind = kind_of(case)
+    choice = choose(case, kind, shipped())
+    seconds, log_sd = predict(case, chip, choice)
+    return Estimate(
+        time_s=seconds,
+        log_sd=log_sd,
+        model=_model(choice),
+        assumptions=tuple(filter(None, (*assumed(case), choice.assumption))),
+    )
+
+
+def predict(case: OpCase, chip: ChipSpec, choice: Choice) -> tuple[float, float]:
+    """Time of a case by a chosen set-up, and the spread of its logarithm."""
+    parts = _parts(case, choice)
+    law = LAWS[choice.kind].seconds
+    found = rates(chip, kv_dtype(case), case.dtype)
+    seconds = float(law(parts, found, choice.setup.constants)[0])
+    if choice.smooth is not None:
+        seconds *= math.exp(float(choice.smooth(coordinates(parts))[0]))
+    return seconds, choice.log_sd
+
+
+def _parts(case: OpCase, choice: Choice) -> Shapes:
+    if choice.kind != "mixed" or case.op == "attention_mixed":
+        return shapes([case], choice.kind)
+    chunk = shapes([case], "prefill")[0]
+    none = shapes([case], "decode")[0]
+    zero = np.zeros(1)
+    return chunk, type(none)(
+        batch=zero,
+        q=np.ones(1),
+        c=zero,
+        heads=none.heads,
+        kv_heads=none.kv_heads,
+        key_dim=none.key_dim,
+        value_dim=none.value_dim,
+        window=none.window,
+    )
+
+
+def _model(choice: Choice) -> str:
+    setup = choice.setup
+    words = f"attention {choice.kind} law {setup.stack} {setup.dtype} {setup.fitted}"
+    return f"{words} + residual" if choice.smooth is not None else words
+
+
+def left_out(
+    cases: Sequence[OpCase], chip: ChipSpec, known: Sequence[AttentionSetup]
+) -> list[tuple[float, Choice]]:
+    """Predict cases of a chip from the set-ups of all others: time and the choice made."""
+    predictions = []
+    for case in cases:
+        choice = choose(case, kind_of(case), known, without=chip.name)
+        predictions.append((predict(case, chip, choice)[0], choice))
+    return predictions
