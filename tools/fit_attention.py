@@ -24,20 +24,20 @@ import numpy as np
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
 from tapeout.constants import Z80
-from tapeout.perf.ops.attention_cases import HEAD_DIM, kind_of, kv_dtype
-from tapeout.perf.ops.attention_estimate import estimate, left_out
-from tapeout.perf.ops.attention_setups import AttentionSetup, plain_kernel, read_setup
+from tapeout.perf.ops.attention_cases import HEAD_DIM, LAWS, kind_of, kv_dtype
+from tapeout.perf.ops.attention_estimate import estimate, predict_s
+from tapeout.perf.ops.attention_setups import AttentionSetup, choose, plain_kernel, read_setup
 from tapeout.perf.ops.cases import OpCase, parse
 from tapeout.perf.ops.convert import converter_for
 from tapeout.perf.ops.convert_attention import CONVERTERS
 from tapeout.perf.ops.fit_attention import AttentionFit, fit_attention
 from tapeout.perf.ops.split import SALT, fit_part, report_part
-from tapeout.perf.ops.store import Distance
 
 OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/ops/attention.json"
 FITTED = "2026-11-25"
 GLOBS = ("aiconfigurator/attention_*.csv", "llmservingsim/*/profile/attention.csv")
 OWN_ROWS = 250  # a set-up with fewer stays near the largest of its chip and kind
+CHOSEN = {"vllm_flash_attn_fa4": {"fixed_splits": 32.0}}  # by kernel; vLLM's limit in a graph
 TRANSFER_ROWS = 400  # cases of a set-up that are tried from other chips
 
 Key = tuple[str, str, str, str, str]
@@ -119,6 +119,9 @@ def fit_all(groups: dict[Key, list[OpCase]]) -> list[dict[str, object]]:
     largest: dict[tuple[str, str], dict[str, float]] = {}
     for key, cases in groups.items():
         start = largest.get(key[:2]) if len(cases) < OWN_ROWS else None
+        plain = {name: one.start for name, one in LAWS[key[0]].constants.items()}
+        chosen = {name: x for name, x in CHOSEN.get(key[4], {}).items() if name in plain}
+        start = (start or plain) | chosen
         fitted = fit_attention(cases, spec(key[1]), key[0], start)
         largest.setdefault(key[:2], dict(fitted.constants))
         entries.append(entry(key, fitted, cases))
@@ -137,12 +140,11 @@ def transfer(
         if len({one.setup.chip for one in known if one.kind == kind}) < 2:
             continue
         some = [cases[place] for place in rng.permutation(len(cases))[:TRANSFER_ROWS]]
-        predictions = left_out(some, spec(chip), known)
-        off = [
-            math.log(time / case.measured_s)
-            for case, (time, _) in zip(some, predictions, strict=True)
-        ]
-        distance = _distance(predictions[0][1].assumption)
+        chosen = [choose(case, kind_of(case), known, without=chip) for case in some]
+        target = spec(chip)
+        times = [predict_s(case, target, one) for case, one in zip(some, chosen, strict=True)]
+        off = [math.log(time / case.measured_s) for case, time in zip(some, times, strict=True)]
+        distance = chosen[0].distance.name
         found[kind][distance] += off
         print("from other chips:", *key, distance, errors(np.array(off)), flush=True)
     return {
@@ -151,11 +153,6 @@ def transfer(
         }
         for kind, one in found.items()
     }
-
-
-def _distance(assumption: str) -> str:
-    words = {"family": Distance.FAMILY, "vendor": Distance.VENDOR, "all measured": Distance.ANY}
-    return next(level.name for word, level in words.items() if word in assumption)
 
 
 def score(cases: Sequence[OpCase]) -> None:

@@ -29,6 +29,7 @@ Values = Floats | float
 
 PLAIN_WIDTH = 128.0  # head size up to which tiles keep their full height
 PACKED_ROWS = 16.0  # least rows of a matrix instruction; fewer are padded
+CAPTURED_SEQUENCES = 512.0  # largest batch that vLLM captures as a graph by default
 HOT_SHARPNESS = 4.0  # how sharply a cache stops fitting into the last-level cache
 
 
@@ -235,7 +236,8 @@ def decode_s(shape: Attention, rates: AttentionRates, constants: Constants) -> F
     waves of `unit_s`; fewer than `core_share` of the cores cannot draw the full bandwidth; a
     cache within the last-level cache is read `l2_ratio` times faster; a split adds `merge_s`.
     Kernels that pack the heads of one key head into a tile pay `pack_s` for it, and `copy_s` where
-    that makes them transpose; some split only then (`split_alone` 0).
+    that makes them transpose; some split only then (`split_alone` 0). A captured graph may hold a
+    fixed number of chunks, launched whether they hold keys or not (`fixed_splits`).
     """
     keys = _decode_keys(shape, constants["window_skip"])
     group = np.divide(shape.heads, shape.kv_heads)
@@ -244,6 +246,8 @@ def decode_s(shape: Attention, rates: AttentionRates, constants: Constants) -> F
     room = np.maximum(rates.cores / tiles, 1.0)
     room = np.where(group > 1.0, room, 1.0 + (room - 1.0) * constants["split_alone"])
     splits = np.clip(keys / constants["chunk_keys"], 1.0, room)
+    captured = np.asarray(shape.batch) <= CAPTURED_SEQUENCES
+    splits = np.where(captured, np.maximum(splits, constants["fixed_splits"]), splits)
     units = tiles * splits
     compute = (
         np.maximum(units / rates.cores, 1.0)

@@ -14,6 +14,7 @@ from tapeout.perf.ops.attention import (
     Attention,
     AttentionRates,
     Constants,
+    Values,
     decode_s,
     mixed_s,
     prefill_s,
@@ -162,8 +163,8 @@ def coordinates(parts: Shapes) -> Floats:
     """Place of every case in the space the residual is smooth in, shape (case, coordinate)."""
     if len(parts) == 2:
         chunk, decode = parts
-        columns = (chunk.q, np.add(chunk.c, 8.0), decode.batch, np.add(decode.c, 8.0))
-        return np.column_stack([np.log2(column) for column in columns])
+        mixed = (chunk.q, np.add(chunk.c, 8.0), decode.batch, np.add(decode.c, 8.0))
+        return _doublings(mixed)
     one = parts[0]
     window = np.asarray(one.window, dtype=float)
     columns = (
@@ -175,4 +176,9 @@ def coordinates(parts: Shapes) -> Floats:
         np.where(window > 0.0, window, NO_WINDOW),
         np.maximum(one.q, 1.0),
     )
-    return np.column_stack([np.log2(column) for column in columns])
+    return _doublings(columns)
+
+
+def _doublings(columns: Sequence[Values]) -> Floats:
+    # The residual was never fitted to an empty batch; the smallest counts as one.
+    return np.column_stack([np.log2(np.maximum(column, 1.0)) for column in columns])

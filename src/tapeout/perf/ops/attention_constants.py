@@ -136,6 +136,13 @@ DECODE = {
     "wide_power": Constant(
         start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
     ),
+    "fixed_splits": Constant(
+        start=1.0,
+        low=1.0,
+        high=256.0,
+        meaning="chunks of every cache in captured batches, even empty; 1 for as many as help",
+        fixed=True,
+    ),
     "tile_rows": Constant(
         start=128.0, low=16.0, high=256.0, meaning="query rows of a tile", fixed=True
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +18,12 @@ from tapeout.perf.ops.attention_cases import (
     rates,
     shapes,
 )
-from tapeout.perf.ops.attention_setups import AttentionSetup, Choice, choose, shipped
+from tapeout.perf.ops.attention_setups import (
+    Choice,
+    choose,
+    shipped,
+    transfer_log_sd,
+)
 from tapeout.perf.ops.cases import Estimate, OpCase
 from tapeout.perf.ops.latent import latent_estimate
 
@@ -48,24 +52,23 @@ def estimate(case: OpCase, chip: ChipSpec) -> Estimate:
     case.needs(*needed(case))
     kind = kind_of(case)
     choice = choose(case, kind, shipped())
-    seconds, log_sd = predict(case, chip, choice)
     return Estimate(
-        time_s=seconds,
-        log_sd=log_sd,
+        time_s=predict_s(case, chip, choice),
+        log_sd=max(choice.log_sd, transfer_log_sd(choice.kind, choice.distance)),
         model=_model(choice),
         assumptions=tuple(filter(None, (*assumed(case), choice.assumption))),
     )
 
 
-def predict(case: OpCase, chip: ChipSpec, choice: Choice) -> tuple[float, float]:
-    """Time of a case by a chosen set-up, and the spread of its logarithm."""
+def predict_s(case: OpCase, chip: ChipSpec, choice: Choice) -> float:
+    """Time of a case by a chosen set-up [s]."""
     parts = _parts(case, choice)
     law = LAWS[choice.kind].seconds
     found = rates(chip, kv_dtype(case), case.dtype)
     seconds = float(law(parts, found, choice.setup.constants)[0])
     if choice.smooth is not None:
         seconds *= math.exp(float(choice.smooth(coordinates(parts))[0]))
-    return seconds, choice.log_sd
+    return seconds
 
 
 def _parts(case: OpCase, choice: Choice) -> Shapes:
@@ -90,14 +93,3 @@ def _model(choice: Choice) -> str:
     setup = choice.setup
     words = f"attention {choice.kind} law {setup.stack} {setup.dtype} {setup.fitted}"
     return f"{words} + residual" if choice.smooth is not None else words
-
-
-def left_out(
-    cases: Sequence[OpCase], chip: ChipSpec, known: Sequence[AttentionSetup]
-) -> list[tuple[float, Choice]]:
-    """Predict cases of a chip from the set-ups of all others: time and the choice made."""
-    predictions = []
-    for case in cases:
-        choice = choose(case, kind_of(case), known, without=chip.name)
-        predictions.append((predict(case, chip, choice)[0], choice))
-    return predictions

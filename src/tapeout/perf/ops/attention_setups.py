@@ -56,6 +56,7 @@ class Choice:
     setup: Setup
     smooth: Smooth | None
     log_sd: float
+    distance: Distance
     assumption: str
 
 
@@ -104,11 +105,18 @@ def read_setup(one: dict[str, Any]) -> AttentionSetup:
 
 
 def transfer_log_sd(kind: str, distance: Distance) -> float:
-    """Error of a law on a chip whose set-up is `distance` away, one chip left out at a time."""
+    """Error of a law on a chip nobody measured, from leaving out one measured chip at a time.
+
+    Zero for a set-up of the chip itself. A distance that no measured chip allows to try takes the
+    next one further, else the next nearer.
+    """
+    if distance < Distance.FAMILY:
+        return 0.0
     table: dict[str, float] = _table()["transfer"].get(kind, {})
-    # A distance that no measured chip allows to try takes the next one further.
-    names = [one.name for one in Distance if one >= distance and one.name in table]
-    return table[names[0]] if names else 0.0
+    tried = [one for one in Distance if one.name in table]
+    further = [one for one in tried if one >= distance]
+    chosen = further[:1] or tried[-1:]
+    return table[chosen[0].name] if chosen else 0.0
 
 
 def choose(
@@ -130,21 +138,18 @@ def choose(
         kernel=plain_kernel(case.kernel),
         mode=case.mode,
     )
-    match = nearest([one.setup for one in some], wanted, without=without)
-    if match.distance is Distance.EXACT:
-        own_one = next(one for one in some if one.setup is match.setup)
-        return Choice(
-            kind=kind,
-            setup=match.setup,
-            smooth=own_one.smooth,
-            log_sd=match.log_sd,
-            assumption="",
-        )
+    # Away from its own set-up a case goes without the correction, with the error of the law alone.
+    laws = [replace(one.setup, log_sd=one.law_log_sd) for one in some]
+    match = nearest(laws, wanted, without=without)
+    exact = match.distance is Distance.EXACT
+    found = next((one for one, law in zip(some, laws, strict=True) if law is match.setup), None)
+    smooth = found.smooth if exact and found else None
     return Choice(
         kind=kind,
         setup=match.setup,
-        smooth=None,
-        log_sd=max(match.log_sd, transfer_log_sd(kind, match.distance)),
+        smooth=smooth,
+        log_sd=found.setup.log_sd if exact and found else match.log_sd,
+        distance=match.distance,
         assumption=match.assumption,
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tapeout.chip import ChipSpec
 from tapeout.constants import Z80
@@ -29,6 +30,8 @@ from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.smooth import Smooth, fit_smooth
 from tapeout.perf.ops.split import FOLDS, fold, group, require_fit_part
 
+Chosen = NDArray[np.bool_] | Ints
+
 SOFT = 0.1  # residuals beyond this count as absolute values
 PULL = 0.05  # residual that one log unit away from the start counts as
 CLIP = 0.7  # largest residual the correction is asked to mend
@@ -36,13 +39,13 @@ ROUNDS = 40
 STEP = 1e-3
 ZERO_SHARE = 1e-4  # a share below this is none
 SMALL_ROWS = 100  # with fewer a correction is noise
-CENTRES = 250
-NOISE = 0.08
+CENTRES = 400
+NOISE = 0.06
 WIDTHS = {
     # doublings over which a correction carries: batch, tokens, heads, key heads, head size,
     # window, new tokens
-    "prefill": (2.5, 1.5, 2.5, 2.5, 1.5, 4.0, 1.5),
-    "decode": (2.5, 1.5, 2.5, 2.5, 1.5, 4.0, 1.5),
+    "prefill": (3.25, 2.0, 3.25, 3.25, 2.0, 5.0, 2.0),
+    "decode": (3.25, 2.0, 3.25, 3.25, 2.0, 5.0, 2.0),
     # new tokens, their cached ones, decoding sequences, their cached ones
     "mixed": (1.5, 2.0, 1.5, 2.0),
 }
@@ -90,7 +93,7 @@ class _Problem:
     rates: AttentionRates
     log_s: Floats
 
-    def part(self, chosen: Floats | Ints) -> _Problem:
+    def part(self, chosen: Chosen) -> _Problem:
         return _Problem(
             kind=self.kind,
             parts=tuple(_rows(one, chosen) for one in self.parts),
@@ -103,7 +106,7 @@ class _Problem:
         return np.log(seconds) - self.log_s
 
 
-def _rows(shape: Attention, chosen: Floats | Ints) -> Attention:
+def _rows(shape: Attention, chosen: Chosen) -> Attention:
     columns = {name: getattr(shape, name) for name in Attention.__dataclass_fields__}
     return Attention(
         **{name: one[chosen] if np.ndim(one) else one for name, one in columns.items()}
@@ -169,10 +172,10 @@ def _out_of_fold(
     problem: _Problem,
     law: Mapping[str, Constant],
     starts: tuple[Mapping[str, float], Mapping[str, float]],
-    out: Floats | Ints,
+    out: NDArray[np.bool_],
 ) -> tuple[Floats, Floats]:
     """Residuals of the left-out cases, law alone and with the correction, fitted to the others."""
-    known, asked = problem.part(np.flatnonzero(~np.asarray(out, dtype=bool))), problem.part(out)
+    known, asked = problem.part(np.flatnonzero(np.logical_not(out))), problem.part(out)
     constants, _ = _solve(known, law, starts[0], pull_to=starts[1])
     smooth = _smooth(known, constants)
     plain = asked.residual(constants)
@@ -257,5 +260,4 @@ def _covariance(jacobian: Floats, residual: Floats) -> Floats:
     """Covariance of the fitted point: squared scatter over curvature, the pull included."""
     scatter = float(np.median(np.abs(residual))) * 1.4826
     curvature = jacobian.T @ jacobian
-    covariance: Floats = np.linalg.pinv(curvature) * scatter**2
-    return covariance
+    return np.asarray(np.linalg.pinv(curvature) * scatter**2, dtype=np.float64)

@@ -32,7 +32,7 @@ from tapeout.perf.ops.attention import (
     prefill_s,
 )
 from tapeout.perf.ops.attention_cases import kv_dtype, rates
-from tapeout.perf.ops.attention_setups import AttentionSetup, choose
+from tapeout.perf.ops.attention_setups import AttentionSetup, choose, transfer_log_sd
 from tapeout.perf.ops.cases import Estimate, OpCase
 
 RANK, ROPE_DIM, NOPE_DIM = 512.0, 64.0, 128.0  # DeepSeek-V2, V3 and R1, Kimi-K2
@@ -197,7 +197,9 @@ def latent_estimate(case: OpCase, chip: ChipSpec, known: Sequence[AttentionSetup
     ]
     return Estimate(
         time_s=float(seconds[0]),
-        log_sd=math.hypot(LATENT_LOG_SD, choice.log_sd),
+        log_sd=math.hypot(
+            LATENT_LOG_SD, max(choice.log_sd, transfer_log_sd(choice.kind, choice.distance))
+        ),
         model=f"latent attention law {choice.setup.stack} {choice.setup.fitted}",
         assumptions=tuple(filter(None, (*words, choice.assumption))),
     )

@@ -80,5 +80,5 @@ def fit_smooth(place: Floats, target: Floats, widths: Floats, count: int, noise:
     bumps = _bumps(place, centres, widths)
     ridge = (noise / PRIOR_SD) ** 2 * _bumps(centres, centres, widths)
     system = bumps.T @ bumps + ridge + JITTER * len(place) * np.eye(len(centres))
-    weights = np.linalg.solve(system, bumps.T @ target)
+    weights: Floats = np.linalg.solve(system, bumps.T @ target).astype(np.float64)
     return Smooth(centres=centres, widths=widths, weights=weights)
