@@ -172,3 +172,16 @@ def test_coordinates_hold_every_column_that_times_depend_on():
     for change in ("batch", "kv_len", "heads", "kv_heads", "head_dim", "window"):
         moved = coordinates(shapes([row(**{change: 4})], "decode"))
         assert not np.allclose(base, moved), change
+
+
+def test_a_chip_of_one_large_core_counts_as_many():
+    """A TPU core has no single vector lane: 918 TFLOP/s are about 122 H100 cores."""
+    tpu = ChipSpec(
+        name="tpu",
+        peak_flop_per_s={"bf16": 918e12},
+        memory_bytes=3e10,
+        memory_bytes_per_s=1.6e12,
+        cores=1,
+    )
+    assert rates(tpu, "bf16").cores == pytest.approx(122.5, rel=0.01)
+    assert rates(replace(tpu, cores=108), "bf16").cores == 108.0

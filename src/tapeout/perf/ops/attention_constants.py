@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tapeout.constants import GIGA, MICRO
+from tapeout.constants import GIGA, MICRO, NANO, TERA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ PREFILL = {
     "exp_per_core_s": Constant(
         start=28.0 * GIGA,
         low=1.0 * GIGA,
-        high=1000.0 * GIGA,
+        high=1.0 * TERA,
         meaning="exponentials of a core, with the arithmetic around them [1/s]",
     ),
     "memory_efficiency": Constant(
@@ -63,7 +63,7 @@ PREFILL = {
     ),
     "tile_s": Constant(
         start=0.3 * MICRO,
-        low=0.001 * MICRO,
+        low=1.0 * NANO,
         high=30.0 * MICRO,
         meaning="time per wave of tiles [s]",
     ),
@@ -88,7 +88,7 @@ DECODE = {
     "exp_per_core_s": Constant(
         start=28.0 * GIGA,
         low=1.0 * GIGA,
-        high=1000.0 * GIGA,
+        high=1.0 * TERA,
         meaning="exponentials of a core, with the arithmetic around them [1/s]",
     ),
     "memory_efficiency": Constant(
@@ -110,23 +110,23 @@ DECODE = {
         start=2.0 * MICRO, low=0.01 * MICRO, high=50.0 * MICRO, meaning="second pass when split [s]"
     ),
     "key_s": Constant(
-        start=0.001 * MICRO,
+        start=1.0 * NANO,
         low=1e-5 * MICRO,
         high=0.3 * MICRO,
         meaning="step of a unit per key [s]",
     ),
     "pack_s": Constant(
-        start=0.1 * MICRO, low=0.001 * MICRO, high=50.0 * MICRO, meaning="packing of heads [s]"
+        start=0.1 * MICRO, low=1.0 * NANO, high=50.0 * MICRO, meaning="packing of heads [s]"
     ),
     "copy_s": Constant(
-        start=0.1 * MICRO, low=0.001 * MICRO, high=50.0 * MICRO, meaning="transpose when packed [s]"
+        start=0.1 * MICRO, low=1.0 * NANO, high=50.0 * MICRO, meaning="transpose when packed [s]"
     ),
     "split_alone": Constant(
         start=0.5, low=0.0, high=1.0, meaning="1 if a key head with one query head is split too"
     ),
     "unit_s": Constant(
         start=1.0 * MICRO,
-        low=0.001 * MICRO,
+        low=1.0 * NANO,
         high=30.0 * MICRO,
         meaning="time per wave of units beyond the first [s]",
     ),
