@@ -1,10 +1,21 @@
 """Converters of attention files: columns, units, and phases of a mixed sweep."""
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from tapeout.catalog import load
+from tapeout.chip import spec_from_record
+from tapeout.perf.ops.attention_estimate import estimate
 from tapeout.perf.ops.cases import parse
 from tapeout.perf.ops.convert import converter_for
 from tapeout.perf.ops.convert_attention import CONVERTERS
+from tapeout.perf.ops.split import fit_part
+
+DATA = Path(os.environ.get("TAPEOUT_DATA", Path(__file__).parents[3].parent / "shared/data"))
+FILES = DATA / "measured/aiconfigurator"
 
 CONTEXT = (
     "kernel_source,batch_size,isl,num_heads,num_key_value_heads,head_dim,kv_cache_dtype,"
@@ -61,3 +72,18 @@ def test_other_files_are_left_alone(tmp_path):
         path = tmp_path / name
         path.write_text(CONTEXT, encoding="utf-8")
         assert converter_for(path, CONVERTERS) is None
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not FILES.is_dir(), reason="no measurements here")
+@pytest.mark.parametrize("name", ["context_a100_sxm_vllm0.14.0", "generation_h100_sxm_vllm0.24.0"])
+def test_measured_rows_are_met_as_well_as_the_shipped_fit_says(name):
+    """Every 20th fit row; a converter that mixed up columns or units would be far off."""
+    path = FILES / f"attention_{name}.csv"
+    converter = converter_for(path, CONVERTERS)
+    assert converter is not None
+    cases = fit_part(parse(row) for row in converter.rows(path))[::20]
+    chip = spec_from_record(load().chip(cases[0].chip))
+    off = [abs(estimate(case, chip).time_s / case.measured_s - 1.0) for case in cases]
+    assert np.median(off) < 0.06
+    assert np.quantile(off, 0.9) < 0.2
