@@ -154,6 +154,26 @@ def choose(
     )
 
 
+def shipped_choice(
+    chip: str, kind: str, *, stack: str = "", cache_dtype: str = "bf16", head_dim: float = HEAD_DIM
+) -> Choice:
+    """Shipped constants for many calls of one kind, as a step of a model has them.
+
+    Examples
+    --------
+    >>> shipped_choice("NVIDIA H100 SXM", "decode").setup.kernel
+    'vllm_flash_attn_fa3'
+    """
+    case = OpCase(
+        chip=chip,
+        op=f"attention_{kind}",
+        stack=stack,
+        kv_dtype=cache_dtype,
+        head_dim=head_dim,
+    )
+    return choose(case, kind, shipped())
+
+
 def _one_kernel_each(known: list[AttentionSetup], case: OpCase) -> list[AttentionSetup]:
     """Per (chip, stack, cache format) the kernel the case names or its head size calls for."""
     head_dim = case.given("head_dim", HEAD_DIM)
