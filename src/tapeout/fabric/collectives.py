@@ -8,6 +8,8 @@ from dataclasses import replace
 from tapeout.chip.types import Link
 from tapeout.errors import InfeasibleError, UnknownNameError
 from tapeout.fabric.lane import Lane, LinkQuality
+from tapeout.fabric.mesh import FullMesh
+from tapeout.fabric.pcie import PcieRoot
 from tapeout.fabric.switch import Switch
 from tapeout.fabric.topology import Collective, Topology
 from tapeout.fabric.torus import Torus
@@ -15,6 +17,7 @@ from tapeout.fabric.two_level import TwoLevel
 from tapeout.fabric.types import System
 from tapeout.numerics import Floats
 
+ROOT_LANES = 4.0  # assumption: a root complex forwards as much as four cards send
 NIC_LATENCY_FACTOR = 3.0  # assumption: a scale-out phase costs about three scale-up phases
 
 
@@ -52,19 +55,34 @@ def collective_s(operation: str, message_bytes: Floats, ranks: int, topology: To
     return methods[operation](message_bytes, ranks)
 
 
-def link_topology(name: str, lane: Lane) -> Topology:
+def link_topology(name: str, lane: Lane, chips: int = 8) -> Topology:
     """Topology of a link by the name it has in `Link.topology`.
+
+    Parameters
+    ----------
+    name : str
+        switch (NVLink behind NVSwitch), ring (NeuronLink of Inferentia), torus2d, torus3d (ICI,
+        NeuronLink of Trainium), mesh (Infinity Fabric), pcie (peers below a shared root) or
+        pcie-host (through host memory).
+    lane : Lane
+    chips : int
+        Chips of the domain; only a mesh asks, whose links are divided among them.
 
     Raises
     ------
     UnknownNameError
-        Not switch, ring, torus2d or torus3d.
+        The name is none of these.
     """
     known: dict[str, Topology] = {
         "switch": Switch(lane=lane),
         "ring": Torus(lane=lane, dimensions=1),
         "torus2d": Torus(lane=lane, dimensions=2),
         "torus3d": Torus(lane=lane, dimensions=3),
+        "mesh": FullMesh(lane=lane, chips=max(chips, 2)),
+        "pcie": PcieRoot(lane=lane, root_bytes_per_s=ROOT_LANES * lane.bytes_per_s),
+        "pcie-host": PcieRoot(
+            lane=lane, root_bytes_per_s=ROOT_LANES * lane.bytes_per_s, through_host=True
+        ),
     }
     if name not in known:
         raise UnknownNameError("topology", name, known)
@@ -89,11 +107,11 @@ def system_topology(system: System, ranks: int, quality: LinkQuality) -> Topolog
     links = usable_links(system)
     for link in links:
         if ranks <= link.chips:
-            return link_topology(link.topology, quality.lane(link.bytes_per_s))
+            return link_topology(link.topology, quality.lane(link.bytes_per_s), link.chips)
     if not links:
         return network
     last = links[-1]
-    inner = link_topology(last.topology, quality.lane(last.bytes_per_s))
+    inner = link_topology(last.topology, quality.lane(last.bytes_per_s), last.chips)
     return TwoLevel(inner=inner, outer=network, chips_per_domain=last.chips)
 
 

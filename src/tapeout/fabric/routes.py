@@ -20,10 +20,11 @@ In-Network Architecture for Accelerating Shared-Memory Multiprocessor Collective
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tapeout.errors import UnknownNameError
 from tapeout.fabric.topology import Collective
@@ -56,13 +57,13 @@ def sent_bytes(
     size = np.asarray(message_bytes, dtype=float)
     n = np.asarray(ranks, dtype=float)
     if operation == Collective.SEND:
-        return size * np.ones_like(n)
+        return np.asarray(size * np.ones_like(n))
     if volume is Volume.IN_SWITCH:
-        return size * (1.0 + 1.0 / n)
+        return np.asarray(size * (1.0 + 1.0 / n))
     if volume is Volume.ONE_SHOT:
-        return size * (n - 1.0)
+        return np.asarray(size * (n - 1.0))
     times = 2.0 if operation == Collective.ALL_REDUCE else 1.0
-    return times * size * (n - 1.0) / n
+    return np.asarray(times * size * (n - 1.0) / n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,13 @@ class RouteLaw:
     sharpness: float = SHARPNESS
 
     def time_s(
-        self, operation: str, message_bytes: Floats, ranks: float | Floats, bytes_per_s: float
+        self,
+        operation: str,
+        message_bytes: Floats,
+        ranks: float | Floats,
+        bytes_per_s: float,
+        *,
+        adds: bool | NDArray[np.bool_] = True,
     ) -> Floats:
         """Time of a collective [s]; no time with one rank.
 
@@ -127,6 +134,8 @@ class RouteLaw:
             Broadcast against the messages.
         bytes_per_s : float
             Rate of the links of one chip, one direction. [B/s]
+        adds : bool or array
+            False where the switch cannot add the number format: it adds floating point only.
         """
         n = np.asarray(ranks, dtype=float)
         steps = np.maximum(n - 1.0, 0.0) ** self.step_exponent
@@ -138,9 +147,16 @@ class RouteLaw:
             moved = sent_bytes(route.volume, operation, message_bytes, n)
             time = route.base_s + route.hop_s * steps + moved / rate
             open_to = n >= route.from_ranks
+            if route.volume is Volume.IN_SWITCH:
+                open_to = open_to & adds
             inverse = inverse + np.where(open_to, time, np.inf) ** -self.sharpness
         alone = n <= 1.0
         return np.where(alone, 0.0, np.where(alone, 1.0, inverse) ** (-1.0 / self.sharpness))
+
+    def without_adding(self) -> RouteLaw:
+        """Law of a number format that the switch cannot add."""
+        kept = tuple(one for one in self.routes if one.volume is not Volume.IN_SWITCH)
+        return replace(self, routes=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,11 +22,14 @@ class Switch:
         False: the ring of a general library, a latency a neighbour.
     in_switch_reduction : bool
         The switch adds (SHARP, NVLS): data crosses a link about once.
+    message_s : float
+        Least time between two messages of a chip; n - 1 of them leave in an all-to-all. [s]
     """
 
     lane: Lane
     direct: bool = True
     in_switch_reduction: bool = False
+    message_s: float = 0.0
 
     def all_reduce_s(self, message_bytes: Floats, ranks: int) -> Floats:
         """Take the fastest of the algorithms on offer.
@@ -63,11 +66,12 @@ class Switch:
         return self.all_gather_s(message_bytes, ranks)
 
     def all_to_all_s(self, message_bytes: Floats, ranks: int) -> Floats:
-        """`a + (n-1)/n S/B`."""
+        """`a + max((n-1)/n S/B, (n-1) t_message)`: small messages are bound by their number."""
         size = np.asarray(message_bytes, dtype=float)
         if ranks == 1:
             return np.zeros_like(size)
-        return self.lane.latency_s + self.lane.transfer_s((ranks - 1) / ranks * size, size)
+        moved = self.lane.transfer_s((ranks - 1) / ranks * size, size)
+        return self.lane.latency_s + np.maximum(moved, (ranks - 1) * self.message_s)
 
     def send_s(self, message_bytes: Floats, ranks: int) -> Floats:
         """`a + S/B`."""
