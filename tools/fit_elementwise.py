@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,7 +31,14 @@ from tapeout.perf.ops import elementwise
 from tapeout.perf.ops.cases import OpCase, parse
 from tapeout.perf.ops.convert import converter_for
 from tapeout.perf.ops.convert_elementwise import CONVERTERS
-from tapeout.perf.ops.elementwise_law import ElementwiseConstants, Memory, Work, key_of, work_of
+from tapeout.perf.ops.elementwise_law import (
+    LONG_ROW_BYTES,
+    ElementwiseConstants,
+    Memory,
+    Work,
+    key_of,
+    work_of,
+)
 from tapeout.perf.ops.split import FOLDS, fit_part, fold, group, report_part, require_fit_part
 
 OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/ops/elementwise.json"
@@ -39,7 +47,7 @@ SOURCES = ("vidur/dense_ops_*.csv", "llmcompass/*.csv", "llmservingsim/*/profile
 POINTS = 50  # rows kept of one array width: grids of up to 451 sizes would drown the rest
 LOSS_SCALE = 0.08
 PULL_SETUP, PULL_OPERATOR, PULL_OWN = 0.05, 0.4, 0.5
-PARTS = 5  # host, memory, cache, core, start
+PARTS = 5  # of a set-up: host, memory, cache, core, start; of an operator: see unpack
 LEAST_LOG_SD = 0.04
 CONSTANTS = tuple(ElementwiseConstants.__dataclass_fields__)
 SEED = 0  # nothing is drawn; named because every shipped table names one
@@ -115,6 +123,7 @@ def table(cases: Sequence[OpCase], chips: dict[str, ChipSpec]) -> Rows:
         work=Work(
             moved_bytes=np.array([float(one.moved_bytes) for one in works]),
             units=np.array([float(one.units) for one in works]),
+            row_bytes=np.array([float(one.row_bytes) for one in works]),
         ),
         memory=Memory(
             bytes_per_s=np.array([one.memory_bytes_per_s for one in specs]),
@@ -131,8 +140,9 @@ def start(rows: Rows) -> Floats:
         [20.0, 0.8, 2.0, 1.5, 10.0] if "pytorch" in stack else [4.0, 0.8, 2.0, 1.5, 2.0]
         for _, stack, _ in rows.setups
     ]
-    rest = np.zeros(3 * len(rows.keys) + 3 * len(rows.pairs))
-    return np.concatenate([np.log(np.array(by_setup)).ravel(), rest])
+    shared = [0.0, 0.0, 0.0, math.log(0.5), math.log(LONG_ROW_BYTES)] * len(rows.keys)
+    own = np.zeros(3 * len(rows.pairs))
+    return np.concatenate([np.log(np.array(by_setup)).ravel(), np.array(shared), own])
 
 
 def pulls(rows: Rows) -> Floats:
@@ -140,7 +150,7 @@ def pulls(rows: Rows) -> Floats:
     return np.concatenate(
         [
             np.full(PARTS * len(rows.setups), PULL_SETUP),
-            np.full(3 * len(rows.keys), PULL_OPERATOR),
+            np.full(PARTS * len(rows.keys), PULL_OPERATOR),
             np.full(3 * len(rows.pairs), PULL_OWN),
         ]
     )
@@ -152,16 +162,18 @@ def unpack(
     """Constants of (set-up, operator) pairs; without `pair` no departure of their own."""
     cut = PARTS * len(rows.setups)
     mine = vector[:cut].reshape(-1, PARTS)[setup]
-    shared = vector[cut : cut + 3 * len(rows.keys)].reshape(-1, 3)[key]
-    if pair is not None:
-        shared = shared + vector[cut + 3 * len(rows.keys) :].reshape(-1, 3)[pair]
+    end = cut + PARTS * len(rows.keys)
+    shared = vector[cut:end].reshape(-1, PARTS)[key]
+    own = np.zeros_like(shared[:, :3]) if pair is None else vector[end:].reshape(-1, 3)[pair]
     return ElementwiseConstants(
-        host_s=MICRO * np.exp(mine[:, 0] + shared[:, 0]),
+        host_s=MICRO * np.exp(mine[:, 0] + shared[:, 0] + own[:, 0]),
         start_s=MICRO * np.exp(mine[:, 4]),
         memory_fraction=np.exp(mine[:, 1]),
         cache_fraction=np.exp(mine[:, 2]),
-        core_fraction=np.exp(mine[:, 3] + shared[:, 2]),
-        moved_factor=np.exp(shared[:, 1]),
+        core_fraction=np.exp(mine[:, 3] + shared[:, 2] + own[:, 2]),
+        moved_factor=np.exp(shared[:, 1] + own[:, 1]),
+        long_row_extra=np.exp(shared[:, 3]),
+        long_row_bytes=np.exp(shared[:, 4]),
     )
 
 
@@ -181,9 +193,10 @@ def fit(rows: Rows, chosen: np.ndarray) -> tuple[Floats, Floats]:
     touched = lil_matrix((places.size + first.size, first.size), dtype=int)
     for line, row in enumerate(places):
         cut = PARTS * len(rows.setups)
-        own = cut + 3 * len(rows.keys) + 3 * rows.pair[row]
+        own = cut + PARTS * len(rows.keys) + 3 * rows.pair[row]
         touched[line, PARTS * rows.setup[row] : PARTS * rows.setup[row] + PARTS] = 1
-        touched[line, cut + 3 * rows.key[row] : cut + 3 * rows.key[row] + 3] = 1
+        shared = cut + PARTS * rows.key[row]
+        touched[line, shared : shared + PARTS] = 1
         touched[line, own : own + 3] = 1
     for place in range(first.size):
         touched[places.size + place, place] = 1
@@ -228,7 +241,11 @@ def without_chips(rows: Rows) -> Floats:
                 cache_bytes=np.asarray(rows.memory.cache_bytes)[mine],
                 cores=np.asarray(rows.memory.cores)[mine],
             )
-            work = Work(moved_bytes=rows.work.moved_bytes[mine], units=rows.work.units[mine])
+            work = Work(
+                moved_bytes=rows.work.moved_bytes[mine],
+                units=rows.work.units[mine],
+                row_bytes=np.asarray(rows.work.row_bytes)[mine],
+            )
             left[mine] = np.log(law.time_s(work, memory) / rows.measured_s[mine])
     return left
 
@@ -352,7 +369,9 @@ def main() -> None:
         "log_sd_of_vector": np.sqrt(np.diag(covariance)).round(4).tolist(),
         "setups": setups(rows, vector, left, known, lent),
     }
-    OUT.write_text(json.dumps(body, indent=1, default=float) + "\n", encoding="utf-8")
+    table_ = ",\n".join(json.dumps(one, default=float) for one in body.pop("setups"))
+    head = json.dumps(body)[:-1]
+    OUT.write_text(f'{head},\n"setups": [\n{table_}\n]}}\n', encoding="utf-8")
     if options.report:
         score(report_part(cases), chips)
 
