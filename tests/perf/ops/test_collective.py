@@ -101,7 +101,7 @@ def test_more_ranks_than_the_domain_cross_the_network(h100):
         case(message_bytes=1e8, n_chips=16.0, topology="two-level:8:25"), h100
     )
     assert inside.time_s < across.time_s < slow.time_s
-    assert across.log_sd > inside.log_sd
+    assert across.log_sd > slow.log_sd > inside.log_sd  # a stated port is one doubt less
     assert any("behind 50 GB/s" in note for note in across.assumptions)
 
 
