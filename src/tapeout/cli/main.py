@@ -12,6 +12,7 @@ import typer
 
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
+from tapeout.cli.calibrate import calibrate
 from tapeout.cli.perf import perf
 from tapeout.cli.show import show
 from tapeout.errors import Problem, ProblemsError, TapeoutError
@@ -192,6 +193,7 @@ def schema() -> None:
 
 app.command()(show)
 app.command()(perf)
+app.command()(calibrate)
 app.add_typer(catalog_cli.app, name="catalog")
 
 

@@ -1,0 +1,235 @@
+"""A calibration from start to end: choose a backend, time, fit, write two files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tapeout.errors import InfeasibleError
+from tapeout.perf.calibrate.chip_file import (
+    FORMAT,
+    ChipFile,
+    CollectiveTable,
+    ConstantsTable,
+    DeviceTable,
+    MeasurementsTable,
+    RatesTable,
+    write_chip_file,
+)
+from tapeout.perf.calibrate.fit import Measured, OperatorFit, fit_all
+from tapeout.perf.calibrate.grid import probes
+from tapeout.perf.calibrate.measure import Run, Tell, measure, write_rows
+from tapeout.perf.calibrate.numpy_backend import NumpyBackend
+from tapeout.perf.calibrate.spec import catalogue_names
+from tapeout.perf.calibrate.torch_backend import TorchBackend, is_installed
+from tapeout.perf.calibrate.types import Backend
+
+CSV_NAME = "measurements.csv"
+CHIP_NAME = "chip.toml"
+NOISY = 0.25  # median spread of the samples above which the machine was busy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What a run left behind.
+
+    `chip_path` is None, and `chip` too, where too little was timed for a fit.
+    """
+
+    run: Run
+    csv_path: Path
+    chip_path: Path | None
+    chip: ChipFile | None
+    notes: tuple[str, ...]
+
+
+def choose_backend(device: str = "", library: str = "") -> Backend:
+    """Backend for a device: torch where it is installed, else numpy on the CPU.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda" or "cuda:N"; empty: the first GPU that torch sees, else the CPU.
+    library : str
+        "torch" or "numpy"; empty: as above.
+
+    Raises
+    ------
+    InfeasibleError
+        The library cannot time the device.
+    MissingFieldError
+        Torch is asked for and not installed.
+    """
+    if library not in ("", "torch", "numpy"):
+        raise InfeasibleError(f"backend {library!r} is none of torch, numpy")
+    if library == "numpy" or (not library and not is_installed()):
+        if device not in ("", "cpu"):
+            raise InfeasibleError(
+                f"numpy times the CPU only, not {device!r}; pip install 'tapeout[calibrate]'"
+            )
+        return NumpyBackend()
+    if device:
+        return TorchBackend(device)
+    try:
+        return TorchBackend("cuda:0")
+    except InfeasibleError:
+        return TorchBackend("cpu")
+
+
+def calibrate(
+    backend: Backend,
+    folder: Path,
+    *,
+    seconds: float = 60.0,
+    quick: bool = False,
+    catalogue: str = "",
+    tell: Tell | None = None,
+) -> Calibration:
+    """Time the operators of a device and write its measurements and its chip file.
+
+    Parameters
+    ----------
+    backend : Backend
+    folder : Path
+        Gets `measurements.csv` (kept up to date while timing) and `chip.toml`.
+    seconds : float
+        Wall time for timing. [s]
+    quick : bool
+        Fewer loads and one format.
+    catalogue : str
+        Catalogue chip to take links and rated power from; empty: by the device's own name.
+    tell : callable, optional
+        Told each case and the share of the budget that is gone.
+
+    Raises
+    ------
+    InfeasibleError
+        Not one operator could be timed.
+    OSError
+        The folder cannot be written.
+    """
+    day = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    device = backend.device
+    extra = {"date": day, "host": device.host, "driver": device.driver}
+    csv_path = folder / CSV_NAME
+    cases = probes(device, backend.dtypes(), backend.mode, quick=quick)
+    run = measure(
+        backend,
+        cases,
+        seconds=seconds,
+        tell=tell,
+        save=lambda found: write_rows(csv_path, found, extra),
+    )
+    if not run.measured:
+        reason = run.skipped[0][1] if run.skipped else run.stopped
+        raise InfeasibleError(f"not one operator was timed on {device.name}: {reason}")
+    fits = fit_all(run.measured)
+    notes = _notes(run, fits, backend)
+    if not any(one.op == "gemm" for one in fits):
+        notes.append("too few products were timed for a chip file; give it more --seconds")
+        return Calibration(
+            run=run, csv_path=csv_path, chip_path=None, chip=None, notes=tuple(notes)
+        )
+    name = catalogue or catalogue_names().get(device.name, "")
+    chip = _chip_file(backend, run, fits, csv_path, (day, name))
+    chip_path = folder / CHIP_NAME
+    write_chip_file(chip_path, chip)
+    return Calibration(
+        run=run, csv_path=csv_path, chip_path=chip_path, chip=chip, notes=tuple(notes)
+    )
+
+
+def median_spread(measured: Sequence[Measured]) -> float:
+    """Median over the timings of the spread of their samples."""
+    return float(np.median([one.spread_fraction for one in measured]))
+
+
+def _notes(run: Run, fits: Sequence[OperatorFit], backend: Backend) -> list[str]:
+    """What a reader of the figures must know."""
+    notes = [run.stopped] if run.stopped else []
+    if run.skipped:
+        case, reason = run.skipped[0]
+        notes.append(
+            f"{len(run.skipped)} cases skipped, the first {case.op} {case.dtype}: {reason}"
+        )
+    spread = median_spread(run.measured)
+    if spread > NOISY:
+        notes.append(
+            f"samples of one case scatter by {spread:.0%}: the machine was busy, time it idle"
+        )
+    unscored = [f"{one.op} {one.dtype}" for one in fits if not one.report_rows]
+    if unscored:
+        notes.append(f"no timing left to score on: {', '.join(unscored)}")
+    if backend.device.devices < 2:
+        notes.append("one device: no collectives were timed")
+    return notes
+
+
+def _chip_file(
+    backend: Backend,
+    run: Run,
+    fits: Sequence[OperatorFit],
+    csv_path: Path,
+    named: tuple[str, str],
+) -> ChipFile:
+    device = backend.device
+    day, catalogue = named
+    return ChipFile(
+        format=FORMAT,
+        device=DeviceTable(
+            name=device.name,
+            kind=device.kind,
+            date=day,
+            host=device.host,
+            driver=device.driver,
+            stack=device.stack,
+            kernel=device.kernel,
+            mode=backend.mode,
+            clock_hz=device.clock_hz,
+            memory_bytes=device.memory_bytes,
+            cache_bytes=device.cache_bytes,
+            units=device.units,
+            devices=device.devices,
+            catalogue=catalogue,
+        ),
+        measurements=MeasurementsTable(
+            file=csv_path.name,
+            sha256=hashlib.sha256(csv_path.read_bytes()).hexdigest(),
+            rows=len(run.measured),
+            skipped=len(run.skipped),
+            median_spread=median_spread(run.measured),
+            note=run.stopped,
+        ),
+        rates=[_rates(one) for one in fits],
+        collectives=list[CollectiveTable](),
+    )
+
+
+def _rates(fit: OperatorFit) -> RatesTable:
+    law = fit.constants
+    scored = fit.report_rows > 0
+    return RatesTable(
+        op=fit.op,
+        dtype=fit.dtype,
+        fit_rows=fit.fit_rows,
+        report_rows=fit.report_rows,
+        median_error=fit.median_error if scored else None,
+        p90_error=fit.p90_error if scored else None,
+        best_flop_per_s=fit.best_flop_per_s,
+        best_bytes_per_s=fit.best_bytes_per_s,
+        constants=ConstantsTable(
+            launch_s=law.launch_s,
+            bytes_per_s=law.bytes_per_s,
+            flop_per_s=law.flop_per_s if math.isfinite(law.flop_per_s) else None,
+            half_m=law.half_m,
+            half_n=law.half_n,
+            half_k=law.half_k,
+        ),
+        log_sd=dict(fit.log_sd),
+    )
