@@ -1,25 +1,47 @@
-"""`tapeout perf`: one operating point of a model on a chip."""
+"""`tapeout perf`: an operating point of a model on a chip, or a sweep of them."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tapeout import constants as c
-from tapeout.errors import InfeasibleError, TapeoutError
+from tapeout.errors import InfeasibleError, Outcome, TapeoutError
 
 if TYPE_CHECKING:
-    from tapeout.perf import Placement
-    from tapeout.serving import Lengths, OperatingPoint
+    from tapeout.chip import ChipSpec
+    from tapeout.perf import Placement, TimingModel
+    from tapeout.report.content import Chart
+    from tapeout.serving.sweep import Load, SweepRow
+
+CHIP_FILE = ".toml"
 
 
 def perf(
-    chip: Annotated[str, typer.Argument(help="Catalogue chip, e.g. gb300", show_default=False)],
-    model: Annotated[str, typer.Argument(help="Model, e.g. gpt-oss-120b", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CHIP] MODEL",
+            help="Catalogue chip (gb300, or several: h100,b200) or a chip file, and model. The"
+            " chip is left out where --chip or --chip-file names it",
+            show_default=False,
+        ),
+    ],
+    chips: Annotated[
+        str, typer.Option("--chip", help="Chips to compare, e.g. h100,b200", show_default=False)
+    ] = "",
+    chip_file: Annotated[
+        Path | None,
+        typer.Option(help="Chip that `tapeout calibrate` measured", show_default=False),
+    ] = None,
+    step: Annotated[
+        str,
+        typer.Option(help="steady (decode steps, some with a prefill chunk), decode or prefill"),
+    ] = "steady",
     input_tokens: Annotated[
         float, typer.Option("--input", help="Mean input tokens", min=0)
     ] = 1024.0,
@@ -29,9 +51,28 @@ def perf(
     cached: Annotated[
         float, typer.Option(help="Share of the input found in the prefix cache", min=0, max=1)
     ] = 0.0,
+    context: Annotated[
+        float | None,
+        typer.Option(
+            help="With --step decode: tokens each sequence holds; default: input + output/2",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[
-        float, typer.Option(help="Sequences decoding, over all chips of the replica", min=1)
-    ] = 16.0,
+        str,
+        typer.Option(
+            help="Sequences (prompts with --step prefill) over all chips of the replica; a sweep:"
+            " 1,2,4..256"
+        ),
+    ] = "16",
+    parallelism: Annotated[
+        str,
+        typer.Option(
+            help="Placements to compare, tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp4,tp8,dp8-ep8",
+            show_default=False,
+        ),
+    ] = "",
     tp: Annotated[
         int | None,
         typer.Option(help="Tensor parallel chips; default: the fewest that hold the model", min=1),
@@ -49,76 +90,159 @@ def perf(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
     ] = False,
-    power_cap_w: Annotated[
-        float,
-        typer.Option("--power-cap-w", help="Limit on the power of a chip, W; 0: its rating", min=0),
-    ] = 0.0,
     overlay: Annotated[
         Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a chart (.html or .svg): operators under the rooflines, of a sweep"
+            " throughput against interactivity",
+            show_default=False,
+        ),
+    ] = None,
+    csv_path: Annotated[
+        Path | None, typer.Option("--csv", help="Write one row a point here", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")] = False,
 ) -> None:
-    """Time one operating point: latency, throughput, energy, what bounds it, memory.
+    """Time operating points: latency, throughput, energy, bound, MFU, MBU, memory, by operator.
 
     Examples:
 
       tapeout perf gb300 gpt-oss-120b --input 8192 --output 1024 --batch 64 --tp 8
 
-      tapeout perf b200 deepseek-r1 --dp 8 --ep 8 --batch 512 --json
-    """
-    from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415  # keeps --help fast
-    from tapeout.serving import lengths_of, operating_point  # noqa: PLC0415
-    from tapeout.workload import Traffic  # noqa: PLC0415
+      tapeout perf b200 deepseek-r1 --parallelism tp8,dp8-ep8 --batch 8..512 --csv sweep.csv
 
-    traffic = Traffic(
-        name="one",
-        model=model,
-        input_tokens=max(input_tokens, 1.0),
-        output_tokens=output_tokens,
-        cached_input_fraction=cached,
-    )
-    timing = (RooflineModel if roofline else PhysicalModel)(power_cap_w=power_cap_w)
+      tapeout perf h100,b200 llama-3.1-70b --batch 1..256 --plot trade.html
+
+      tapeout perf h200 llama-3.1-70b --step decode --context 32768 --plot roofline.svg
+
+      tapeout perf --chip-file calibration/chip.toml llama-3.1-8b --batch 1
+    """
     try:
-        placement = _placement(chip, model, (tp, pp, ep, dp), precision, engine, overlay)
-        lengths = lengths_of(traffic)
-        point = operating_point(timing, placement, lengths, batch)
+        wanted = _Wanted(
+            degrees=(tp, pp, ep, dp),
+            parallelism=parallelism,
+            precision=precision,
+            engine=engine,
+        )
+        model, specs = _chips(names, chips, chip_file, overlay)
+        load = _load(model, (input_tokens, output_tokens, cached), step, context)
+        placed = _placements(model, specs, wanted)
+        rows = _run(placed, load, batch, roofline=roofline, plot=plot)
+        _write(rows, csv_path, plot)
     except TapeoutError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error
-    if as_json:
-        typer.echo(json.dumps(_content(point, lengths, timing.name), indent=2))
-    else:
-        _show(point, lengths, timing.name)
+    _print(rows, roofline=roofline, as_json=as_json)
+    for path in (csv_path, plot):
+        if path is not None:
+            typer.echo(f"Wrote {path}", err=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """How the model shall be placed."""
+
+    degrees: tuple[int | None, int, int, int]
+    parallelism: str
+    precision: str | None
+    engine: str
+
+
+def _chips(
+    names: list[str], chips: str, chip_file: Path | None, overlay: Path | None
+) -> tuple[str, tuple[ChipSpec, ...]]:
+    """Model, and the chips in the order named."""
+    from tapeout.catalog import load  # noqa: PLC0415
+    from tapeout.chip import spec_from_record  # noqa: PLC0415
+
+    from tapeout.cli.lists import texts  # noqa: PLC0415  # isort: skip
+
+    named = [*(texts("--chip", chips) if chips else ()), *((str(chip_file),) if chip_file else ())]
+    if len(names) == 2:
+        named = [*texts("CHIP", names[0]), *named]
+    elif len(names) != 1 or not named:
+        raise InfeasibleError(
+            "name a chip and a model: tapeout perf gb300 gpt-oss-120b, or a model with --chip or"
+            " --chip-file"
+        )
+    catalog = load(overlay)
+    found = tuple(
+        _from_file(name) if name.endswith(CHIP_FILE) else spec_from_record(catalog.chip(name))
+        for name in named
+    )
+    return names[-1], found
+
+
+def _from_file(name: str) -> ChipSpec:
+    from tapeout.perf.calibrate import load_chip_file  # noqa: PLC0415
+
+    return load_chip_file(Path(name))
+
+
+def _load(
+    model: str, lengths: tuple[float, float, float], step: str, context: float | None
+) -> Load:
+    """What is served."""
+    from tapeout.serving import lengths_of  # noqa: PLC0415
+    from tapeout.serving.sweep import DECODE, KINDS, Load  # noqa: PLC0415
+    from tapeout.workload import Traffic  # noqa: PLC0415
+
+    if step not in KINDS:
+        raise InfeasibleError(f"--step {step!r} is none of {', '.join(KINDS)}")
+    if context is not None and step != DECODE:
+        raise InfeasibleError("--context goes with --step decode; else give --input and --output")
+    new, output, cached = lengths
+    traffic = Traffic(
+        name="one",
+        model=model,
+        input_tokens=max(new, 1.0),
+        output_tokens=output,
+        cached_input_fraction=cached,
+    )
+    return Load(lengths=lengths_of(traffic), kind=step, context=context)
+
+
+def _placements(model: str, specs: tuple[ChipSpec, ...], wanted: _Wanted) -> tuple[Placement, ...]:
+    """Every chip with every parallelism."""
+    from tapeout.cli.lists import texts  # noqa: PLC0415
+    from tapeout.serving.cases import parse_parallelism  # noqa: PLC0415
+
+    if not wanted.parallelism:
+        return tuple(_placement(model, spec, wanted, wanted.degrees) for spec in specs)
+    if wanted.degrees != (None, 1, 1, 1):
+        raise InfeasibleError("--parallelism and --tp, --pp, --ep, --dp exclude one another")
+    parsed = [parse_parallelism(one) for one in texts("--parallelism", wanted.parallelism)]
+    return tuple(
+        _placement(model, spec, wanted, (one.tensor, one.pipeline, one.expert, one.data))
+        for spec in specs
+        for one in parsed
+    )
 
 
 def _placement(
-    chip: str,
-    model: str,
-    degrees: tuple[int | None, int, int, int],
-    precision: str | None,
-    engine: str,
-    overlay: Path | None,
+    model: str, spec: ChipSpec, wanted: _Wanted, degrees: tuple[int | None, int, int, int]
 ) -> Placement:
     """Place the model as asked, or on the fewest chips that hold it."""
-    from tapeout.catalog import load  # noqa: PLC0415
-    from tapeout.chip import spec_from_record  # noqa: PLC0415
     from tapeout.fabric import usual_system  # noqa: PLC0415
     from tapeout.perf import Placement, placements, serving_formats  # noqa: PLC0415
+    from tapeout.perf.sharding import check_degrees  # noqa: PLC0415
     from tapeout.workload import load_model  # noqa: PLC0415
 
-    system = usual_system(spec_from_record(load(overlay).chip(chip)))
-    architecture = load_model(model)
-    formats = serving_formats(system.chip, architecture, precision)
+    system, architecture = usual_system(spec), load_model(model)
+    formats = serving_formats(system.chip, architecture, wanted.precision)
     tp, pp, ep, dp = degrees
     if tp is None and (pp, ep, dp) == (1, 1, 1):
-        found = placements(architecture, system, formats, stack=engine)
+        found = placements(architecture, system, formats, stack=wanted.engine)
         if not found:
             raise InfeasibleError(
                 f"{architecture.name} fits no placement on {system.chip.name}; name the degrees "
                 "with --tp, --pp, --dp to see by how much"
             )
         return found[0]
-    return Placement(
+    placement = Placement(
         architecture=architecture,
         system=system,
         tensor_parallel=tp or 1,
@@ -126,145 +250,94 @@ def _placement(
         expert_parallel=ep,
         data_parallel=dp,
         formats=formats,
-        stack=engine,
+        stack=wanted.engine,
     )
+    check_degrees(placement.degrees)
+    return placement
 
 
-def _content(point: OperatingPoint, lengths: Lengths, model: str) -> dict[str, Any]:
-    """Everything that is shown, in SI units."""
-    from tapeout.perf import PowerScope, in_words  # noqa: PLC0415
+def _run(
+    placed: tuple[Placement, ...], load: Load, batch: str, *, roofline: bool, plot: Path | None
+) -> tuple[SweepRow, ...]:
+    """All points; a single one that cannot be served raises, in a sweep it is a row."""
+    from tapeout.cli.lists import numbers  # noqa: PLC0415
+    from tapeout.serving.sweep import SweepRow, perf_point, sweep  # noqa: PLC0415
 
-    memory = point.memory
-    return {
-        "chip": point.placement.system.chip.name,
-        "model": point.placement.architecture.name,
-        "placement": in_words(point.placement),
-        "chips": point.placement.chips,
-        "timing_model": model,
-        "input_tokens": lengths.input,
-        "cached_input_tokens": lengths.cached,
-        "output_tokens": lengths.output,
-        "batch_sequences": point.sequences,
-        "tpot_s": point.tpot_s,
-        "ttft_s": point.ttft_s,
-        "band_80_factor": point.band_factor,
-        "output_tokens_per_s_per_chip": point.output_tokens_per_s_per_chip,
-        "input_tokens_per_s_per_chip": point.input_tokens_per_s_per_chip,
-        "joule_per_output_token": point.joule_per_output_token,
-        "power_w_per_chip": point.power_w_per_chip,
-        "host_w_per_chip": point.host_w_per_chip,
-        "power_w_per_chip_by_scope": {
-            scope.value: point.power.of(scope)
-            for scope in PowerScope
-            if not math.isnan(point.power.of(scope))
-        },
-        "joule_per_output_token_by_part": dict(point.joule_by_part),
-        "clock_fraction": point.clock_fraction,
-        "decode_step_s": point.decode_step_s,
-        "carrying_step_s": point.carrying_step_s,
-        "carrying_fraction": point.carrying_fraction,
-        "bound": point.bound,
-        "decode_step_by_kind_s": dict(point.by_kind_s),
-        "memory_bytes": {
-            "weights": memory.weight_bytes,
-            "cache": float(memory.kv_bytes),
-            "states": float(memory.state_bytes),
-            "activations": memory.activation_bytes,
-            "buffers": memory.buffer_bytes,
-            "available": memory.available_bytes,
-        },
-        "assumptions": list(point.placement.system.chip.assumptions),
-    }
+    if plot is not None:
+        from tapeout.report.plots import check_plot  # noqa: PLC0415
 
-
-def _show(point: OperatingPoint, lengths: Lengths, model: str) -> None:
-    """Print the point as three small tables."""
-    from rich.console import Console  # noqa: PLC0415
-
-    from tapeout.perf import in_words  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    place = point.placement
-    console.print(
-        f"[bold]{place.architecture.name} on {place.system.chip.name}[/bold]: "
-        f"{in_words(place)}, {place.chips} chip{'s' if place.chips > 1 else ''}, "
-        f"{point.sequences:g} sequences, {lengths.input:,.0f} in ({lengths.cached:,.0f} cached), "
-        f"{lengths.output:,.0f} out"
-    )
-    factor = point.band_factor
-    console.print(f"[dim]{model}; 80 % band: every time x {1 / factor:.2f} to {factor:.2f}[/dim]")
-    _table(console, "", _headline(point))
-    _table(console, f"Decode step, bound by {point.bound}", _breakdown(point))
-    _table(console, "Energy of an output token", _joules(point))
-    _table(console, "Memory of a chip", _memory(point))
-    for line in place.system.chip.assumptions:
-        console.print(f"[dim]assumed: {line}[/dim]")
-
-
-def _headline(point: OperatingPoint) -> list[tuple[str, str]]:
-    return [
-        ("TPOT", f"{point.tpot_s / c.MILLI:,.2f} ms"),
-        ("TTFT", f"{point.ttft_s / c.MILLI:,.0f} ms"),
-        ("output", f"{point.output_tokens_per_s_per_chip:,.0f} tokens/s per chip"),
-        ("input", f"{point.input_tokens_per_s_per_chip:,.0f} tokens/s per chip"),
-        ("energy", f"{point.joule_per_output_token:,.3f} J per output token, hosts apart"),
-        ("power", _watts(point)),
-        (
-            "steps",
-            f"{point.carrying_fraction:.1%} carry a prefill chunk "
-            f"({point.carrying_step_s / c.MILLI:,.1f} ms), the rest decode alone "
-            f"({point.decode_step_s / c.MILLI:,.2f} ms)",
+        check_plot(plot)
+    model = _model(roofline=roofline)
+    batches = numbers("--batch", batch)
+    if len(placed) * len(batches) > 1:
+        return tuple(sweep(model, placed, load, batches))
+    point = perf_point(model, placed[0], load, batches[0])
+    return (
+        SweepRow(
+            placement=placed[0], sequences=batches[0], outcome=Outcome.OK, reason="", point=point
         ),
-    ]
+    )
 
 
-def _watts(point: OperatingPoint) -> str:
-    """Power of a chip, every figure with its denominator, and the clock a cap leaves."""
-    from tapeout.perf import PowerScope  # noqa: PLC0415
+def _model(*, roofline: bool) -> TimingModel:
+    from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415
 
-    known = [(scope.value, point.power.of(scope)) for scope in PowerScope]
-    text = ", ".join(f"{watts:,.0f} W {name}" for name, watts in known if not math.isnan(watts))
-    clock = "" if point.clock_fraction == 1.0 else f"; clock at {point.clock_fraction:.0%}"
-    return f"{text} per chip{clock}"
+    return RooflineModel() if roofline else PhysicalModel()
 
 
-def _joules(point: OperatingPoint) -> list[tuple[str, str]]:
-    whole = point.joule_per_output_token
-    return [
-        (name, f"{part:,.4f} J  {part / whole:.1%}")
-        for name, part in sorted(point.joule_by_part.items(), key=lambda item: -item[1])
-        if part > 0.0
-    ]
+def _write(rows: tuple[SweepRow, ...], csv_path: Path | None, plot: Path | None) -> None:
+    """Write what was asked for; a file that cannot be written is a clear message."""
+    if csv_path is not None:
+        from tapeout.cli.perf_show import csv_text  # noqa: PLC0415
+        from tapeout.perf.calibrate.measure import write_whole  # noqa: PLC0415
+
+        write_whole(csv_path, csv_text(rows))
+    if plot is not None:
+        from tapeout.report.plots import write_plot  # noqa: PLC0415
+
+        write_plot(_chart(rows), plot, tuple(_notes(rows)))
 
 
-def _breakdown(point: OperatingPoint) -> list[tuple[str, str]]:
-    whole = point.decode_step_s
-    shares = sorted(point.by_kind_s.items(), key=lambda item: -item[1])
-    return [
-        (kind.replace("_", " "), f"{part / c.MILLI:,.3f} ms  {part / whole:.1%}")
-        for kind, part in shares
-        if part > 0.0
-    ]
+def _chart(rows: tuple[SweepRow, ...]) -> Chart:
+    """Rooflines of a single point, the trade of a sweep."""
+    from tapeout.report.charts.operating import roofline_chart, sweep_chart  # noqa: PLC0415
+
+    points = [row.point for row in rows if row.point is not None]
+    made = roofline_chart(points[0].breakdown) if len(rows) == 1 else sweep_chart(points)
+    if made is None:
+        raise InfeasibleError(
+            "--plot: a sweep needs at least two points that fit and decode; nothing to draw"
+        )
+    return made
 
 
-def _memory(point: OperatingPoint) -> list[tuple[str, str]]:
-    memory = point.memory
-    parts = {
-        "weights": memory.weight_bytes,
-        "cache": float(memory.kv_bytes),
-        "states": float(memory.state_bytes),
-        "activations": memory.activation_bytes,
-        "buffers": memory.buffer_bytes,
-        "free": memory.available_bytes - float(memory.required_bytes),
-    }
-    return [(name, f"{size / c.GIGA:,.2f} GB") for name, size in parts.items() if size > 0.0]
+def _notes(rows: tuple[SweepRow, ...]) -> Iterator[str]:
+    """What stands below the chart."""
+    load = rows[0].point.load if rows[0].point else None
+    model = rows[0].placement.architecture.name
+    if load is not None:
+        yield (
+            f"{model}, load {load.kind}: {load.lengths.input:,.0f} tokens in"
+            f" ({load.lengths.cached:,.0f} cached), {load.lengths.output:,.0f} out."
+        )
+    missing = [row for row in rows if row.point is None]
+    if missing:
+        yield f"{len(missing)} of {len(rows)} points cannot be served and are not drawn."
+    for spec in {
+        row.placement.system.chip.name: row.placement.system.chip for row in rows
+    }.values():
+        for line in spec.assumptions:
+            yield f"{spec.name}, assumed: {line}."
 
 
-def _table(console: Any, title: str, rows: list[tuple[str, str]]) -> None:
-    """Print names and values in two columns."""
-    from rich.table import Table  # noqa: PLC0415
+def _print(rows: tuple[SweepRow, ...], *, roofline: bool, as_json: bool) -> None:
+    from tapeout.cli.perf_show import content, show_point, show_sweep  # noqa: PLC0415
 
-    table = Table(title=title or None, show_header=False, title_justify="left", box=None)
-    for name, text in rows:
-        table.add_row(f"  {name}", text)
-    console.print(table)
+    name = _model(roofline=roofline).name
+    point = rows[0].point
+    if as_json:
+        typer.echo(json.dumps(content(rows, name), indent=2))
+    elif len(rows) == 1 and point is not None:
+        show_point(point, name)
+    else:
+        show_sweep(rows, name)

@@ -17,6 +17,33 @@ WIDER: dict[str, tuple[str, ...]] = {
 """Formats to look for, in order; fp32 work on a chip without an fp32 rate runs as bf16."""
 
 
+def peak_format(chip: ChipSpec, dtype: str) -> str:
+    """Format whose peak a format's work runs at: itself, the next wider one, else the slowest.
+
+    Raises
+    ------
+    MissingFieldError
+        The chip has no peak at all.
+
+    Examples
+    --------
+    >>> one = ChipSpec(name="c", peak_flop_per_s={"fp32": 1e12}, memory_bytes=1e10,
+    ...                memory_bytes_per_s=1e11)
+    >>> peak_format(one, "bf16")
+    'fp32'
+    """
+    peaks = chip.peak_flop_per_s
+    for name in WIDER.get(dtype, (dtype,)):
+        if name in peaks:
+            return name
+    if peaks:
+        return min(peaks, key=lambda name: peaks[name])
+    raise MissingFieldError(
+        f"{chip.name} has no peak rate for any number format; add peak_bf16, peak_fp8 or peak_fp4 "
+        "to the catalogue or an overlay"
+    )
+
+
 def peak_flop_per_s(chip: ChipSpec, dtype: str) -> float:
     """Dense peak of the format, or of the next wider one the chip has. [FLOP/s].
 
@@ -28,12 +55,4 @@ def peak_flop_per_s(chip: ChipSpec, dtype: str) -> float:
     MissingFieldError
         The chip has no peak at all.
     """
-    for name in WIDER.get(dtype, (dtype,)):
-        if name in chip.peak_flop_per_s:
-            return chip.peak_flop_per_s[name]
-    if chip.peak_flop_per_s:
-        return min(chip.peak_flop_per_s.values())
-    raise MissingFieldError(
-        f"{chip.name} has no peak rate for any number format; add peak_bf16, peak_fp8 or peak_fp4 "
-        "to the catalogue or an overlay"
-    )
+    return chip.peak_flop_per_s[peak_format(chip, dtype)]

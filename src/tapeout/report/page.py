@@ -41,7 +41,7 @@ def html(results: Results) -> str:
     parts = sections(results)
     charts = list(charts_of(parts))
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             title=results.verdict["title"],
@@ -52,11 +52,11 @@ def html(results: Results) -> str:
             cards=headline.cards(results),
             counts=counts_sentence(results),
             sections=parts,
-            specs={chart.key: _json(chart.spec) for chart in charts},
+            specs={chart.key: safe_json(chart.spec) for chart in charts},
             footer=_footer(results),
             sources=sources(results),
-            style=Markup(_asset("style.css")),  # noqa: S704  our own file
-            script=Markup(_asset("page.js")),  # noqa: S704  our own file
+            style=Markup(asset("style.css")),  # noqa: S704  our own file
+            script=Markup(asset("page.js")),  # noqa: S704  our own file
             runtime=Markup(vega_bundle()),  # noqa: S704  the chart runtime, made safe in runtime.py
         )
     )
@@ -94,7 +94,7 @@ def _charts(blocks: tuple[Any, ...]) -> Iterator[Chart]:
             yield from _charts(block.blocks)
 
 
-def _json(value: Any) -> Markup:
+def safe_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     for character, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
@@ -102,13 +102,15 @@ def _json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704  escaped above
 
 
-def _asset(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def asset(name: str) -> str:
+    """Text of one of our own files beside the templates."""
+    templates = environment()
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates; text is escaped, an unknown name is an error."""
     return Environment(
         loader=PackageLoader("tapeout.report", "templates"),
         autoescape=True,
