@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tapeout.perf.calibrate.chip_file import RatesTable
     from tapeout.perf.calibrate.measure import Tell
 
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 
 
 def calibrate(
@@ -55,6 +55,7 @@ def calibrate(
     """
     from tapeout.perf.calibrate import calibrate as run  # noqa: PLC0415  keeps --help fast
     from tapeout.perf.calibrate import choose_backend  # noqa: PLC0415
+    from tapeout.perf.calibrate.measure import INTERRUPTED  # noqa: PLC0415
 
     catalogue = _catalogue_name(chip)
     chosen = choose_backend(device, backend)
@@ -64,8 +65,8 @@ def calibrate(
         typer.echo(json.dumps(_content(done), indent=2))
     else:
         _show(done)
-    if done.run.stopped == "interrupted":
-        raise typer.Exit(INTERRUPTED)
+    if done.run.stopped == INTERRUPTED:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _catalogue_name(chip: str) -> str:

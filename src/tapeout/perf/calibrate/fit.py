@@ -43,10 +43,11 @@ PRIOR_LOG_SD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A timed case: `case.measured_s` and the spread of its samples over their median."""
+    """A timed case: `case.measured_s`, the spread of its samples over their median, their number."""
 
     case: OpCase
     spread_fraction: float = 0.0
+    samples: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ EXTRA = ("spread_fraction", "samples", "date", "host", "driver")
 CASE_S = 0.15  # wall time spent on one case, its warm-up apart
 LARGEST_SHARE = 0.15  # of the budget that one case may be expected to take
 SAVE_EVERY_S = 2.0
+INTERRUPTED = "interrupted"
 
 Tell = Callable[[OpCase, float], None]
 
@@ -32,8 +33,6 @@ class Run:
     Attributes
     ----------
     measured : list of Measured
-    samples : list of int
-        Of each timing.
     skipped : list of pairs of OpCase and str
         With the reason.
     stopped : str
@@ -41,7 +40,6 @@ class Run:
     """
 
     measured: list[Measured] = field(default_factory=list)
-    samples: list[int] = field(default_factory=list)
     skipped: list[tuple[OpCase, str]] = field(default_factory=list)
     stopped: str = ""
 
@@ -85,7 +83,7 @@ def measure(
                 save(run)
                 saved = time.perf_counter()
     except KeyboardInterrupt:
-        run.stopped = "interrupted"
+        run.stopped = INTERRUPTED
     if save is not None:
         save(run)
     return run
@@ -103,8 +101,9 @@ def _one(run: Run, backend: Backend, case: OpCase, rates: _Rates, seconds: float
         return
     rates.learn(case, timing.median_s)
     timed = replace(case, measured_s=timing.median_s)
-    run.measured.append(Measured(case=timed, spread_fraction=timing.spread_fraction))
-    run.samples.append(timing.samples)
+    run.measured.append(
+        Measured(case=timed, spread_fraction=timing.spread_fraction, samples=timing.samples)
+    )
 
 
 @dataclass(slots=True)
@@ -143,9 +142,12 @@ def write_rows(path: Path, run: Run, extra: dict[str, str]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [*COLUMNS, *EXTRA], lineterminator="\n")
     writer.writeheader()
-    for one, samples in zip(run.measured, run.samples, strict=True):
+    for one in run.measured:
         row = {name: _cell(getattr(one.case, name)) for name in COLUMNS}
-        row |= extra | {"spread_fraction": f"{one.spread_fraction:.3g}", "samples": f"{samples}"}
+        row |= extra | {
+            "spread_fraction": f"{one.spread_fraction:.3g}",
+            "samples": f"{one.samples}",
+        }
         writer.writerow(row)
     write_whole(path, text.getvalue())
 

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ from tapeout.perf.calibrate.chip_file import (
     RatesTable,
     write_chip_file,
 )
+from tapeout.perf.calibrate.collectives import CollectiveFit, fit_collectives, time_collectives
 from tapeout.perf.calibrate.fit import Measured, OperatorFit, fit_all
 from tapeout.perf.calibrate.grid import probes
-from tapeout.perf.calibrate.measure import Run, Tell, measure, write_rows
+from tapeout.perf.calibrate.measure import INTERRUPTED, Run, Tell, measure, write_rows
 from tapeout.perf.calibrate.numpy_backend import NumpyBackend
 from tapeout.perf.calibrate.spec import catalogue_names
 from tapeout.perf.calibrate.torch_backend import TorchBackend, is_installed
@@ -32,6 +33,8 @@ from tapeout.perf.calibrate.types import Backend
 
 CSV_NAME = "measurements.csv"
 CHIP_NAME = "chip.toml"
+COLLECTIVE_SHARE = 0.2  # of the seconds, on top of them
+LEAST_S = 5.0
 NOISY = 0.25  # median spread of the samples above which the machine was busy
 
 
@@ -129,15 +132,19 @@ def calibrate(
     if not run.measured:
         reason = run.skipped[0][1] if run.skipped else run.stopped
         raise InfeasibleError(f"not one operator was timed on {device.name}: {reason}")
-    fits = fit_all(run.measured)
-    notes = _notes(run, fits, backend)
+    operators = tuple(run.measured)
+    lines, about = _collectives(backend, run, seconds=seconds)
+    if lines:
+        write_rows(csv_path, run, extra)
+    fits = fit_all(operators)
+    notes = [*_notes(run, fits), about]
     if not any(one.op == "gemm" for one in fits):
         notes.append("too few products were timed for a chip file; give it more --seconds")
         return Calibration(
             run=run, csv_path=csv_path, chip_path=None, chip=None, notes=tuple(notes)
         )
     name = catalogue or catalogue_names().get(device.name, "")
-    chip = _chip_file(backend, run, fits, csv_path, (day, name))
+    chip = _chip_file(backend, run, (fits, lines), csv_path, (day, name))
     chip_path = folder / CHIP_NAME
     write_chip_file(chip_path, chip)
     return Calibration(
@@ -150,7 +157,26 @@ def median_spread(measured: Sequence[Measured]) -> float:
     return float(np.median([one.spread_fraction for one in measured]))
 
 
-def _notes(run: Run, fits: Sequence[OperatorFit], backend: Backend) -> list[str]:
+def _collectives(
+    backend: Backend, run: Run, *, seconds: float
+) -> tuple[tuple[CollectiveFit, ...], str]:
+    """Time collectives where there are several devices, and add them to the run."""
+    device = backend.device
+    if device.devices < 2:
+        return (), "one device: no collectives were timed"
+    if run.stopped == INTERRUPTED:
+        return (), "interrupted before the collectives"
+    try:
+        found = time_collectives(
+            device, ranks=device.devices, seconds=max(LEAST_S, COLLECTIVE_SHARE * seconds)
+        )
+    except InfeasibleError as error:
+        return (), str(error)
+    run.measured += found
+    return fit_collectives(found), f"{len(found)} collectives over {device.devices} devices"
+
+
+def _notes(run: Run, fits: Sequence[OperatorFit]) -> list[str]:
     """What a reader of the figures must know."""
     notes = [run.stopped] if run.stopped else []
     if run.skipped:
@@ -166,19 +192,17 @@ def _notes(run: Run, fits: Sequence[OperatorFit], backend: Backend) -> list[str]
     unscored = [f"{one.op} {one.dtype}" for one in fits if not one.report_rows]
     if unscored:
         notes.append(f"no timing left to score on: {', '.join(unscored)}")
-    if backend.device.devices < 2:
-        notes.append("one device: no collectives were timed")
     return notes
 
 
 def _chip_file(
     backend: Backend,
     run: Run,
-    fits: Sequence[OperatorFit],
+    found: tuple[Sequence[OperatorFit], Sequence[CollectiveFit]],
     csv_path: Path,
     named: tuple[str, str],
 ) -> ChipFile:
-    device = backend.device
+    device, (fits, lines) = backend.device, found
     day, catalogue = named
     return ChipFile(
         format=FORMAT,
@@ -207,7 +231,7 @@ def _chip_file(
             note=run.stopped,
         ),
         rates=[_rates(one) for one in fits],
-        collectives=list[CollectiveTable](),
+        collectives=[CollectiveTable(**asdict(one)) for one in lines],
     )
 
 

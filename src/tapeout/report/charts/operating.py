@@ -72,8 +72,9 @@ def _verdict(found: Breakdown) -> str:
     """The reading in a sentence."""
     largest = max(found.operators, key=lambda one: one.time_s)
     share = largest.time_s / found.time_s
+    bound, name = BOUND_WORDS.get(found.bound, found.bound), largest.name.replace("_", " ")
     return (
-        f"bound by {BOUND_WORDS.get(found.bound, found.bound)}, {largest.name.replace('_', ' ')} takes {share:.0%} of a step;"
+        f"bound by {bound}, {name} takes {share:.0%} of a step;"
         f" MFU {found.mfu_fraction:.1%} of the {found.mfu_basis}, MBU {found.mbu_fraction:.0%}"
     )
 
@@ -178,12 +179,13 @@ def _roofline_layers(domain: tuple[float, float]) -> Any:
             ],
         )
     )
+    sides: tuple[tuple[Any, int], ...] = (("left", 12), ("right", -12))
     names = [
         alt.Chart(theme.data("labels"))
         .mark_text(align=side, dx=dx, dy=12, fontSize=12)
         .encode(x=x, y=y, text="label:N")
         .transform_filter(alt.datum.side == side)
-        for side, dx in (("left", 12), ("right", -12))
+        for side, dx in sides
     ]
     return alt.layer(roof, ends, points, *names)
 
