@@ -218,13 +218,11 @@ def _value(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Basic string of TOML: quotes, backslashes and control characters escaped."""
-    safe = "".join(
-        f"\\{letter}"
-        if letter in '"\\'
-        else letter
-        if letter.isprintable()
-        else f"\\u{ord(letter):04x}"
-        for letter in text
-    )
-    return f'"{safe}"'
+    """Basic string of TOML: quotes, backslashes and what does not print escaped."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return f"\\{letter}"
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

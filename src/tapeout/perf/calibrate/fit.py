@@ -43,7 +43,7 @@ PRIOR_LOG_SD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A timed case: `case.measured_s`, the spread of its samples over their median, their number."""
+    """A timed case (`case.measured_s`): spread of its samples over their median, their number."""
 
     case: OpCase
     spread_fraction: float = 0.0
