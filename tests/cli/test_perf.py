@@ -1,5 +1,6 @@
 """`tapeout perf`: figures agree with one another; mistakes end in a sentence and status 2."""
 
+import csv
 import json
 
 import pytest
@@ -82,3 +83,167 @@ def test_mistakes_end_in_a_sentence_and_status_two(arguments, sentence):
     done = run(*arguments)
     assert done.exit_code == 2
     assert sentence in done.output
+
+
+# one point
+
+
+def test_operators_add_up_to_the_mean_step():
+    got = content(*POINT, "--tp", "8")
+    assert sum(one["time_s"] for one in got["operators"]) == pytest.approx(got["tpot_s"])
+    assert sum(got["bound_shares_s"].values()) == pytest.approx(got["tpot_s"])
+    energy = sum(one["energy_j_per_chip"] for one in got["operators"]) * 8
+    assert energy == pytest.approx(64 * got["joule_per_output_token"])
+    assert 0 < got["mfu_fraction"] < got["mbu_fraction"] < 1
+    assert got["mfu_basis"].endswith("peak, rated")
+
+
+def test_every_figure_per_watt_names_its_denominator():
+    got = content(*POINT, "--tp", "8")
+    watts = got["power_by_denominator_w"]
+    assert set(watts) == {"rated", "sustained", "all-in", "rack"}
+    assert watts["all-in"] == pytest.approx(watts["sustained"] + got["host_w_per_chip"])
+    done = run(*POINT, "--tp", "8")
+    for name in watts:
+        assert name in done.output
+
+
+def test_the_memory_map_adds_up():
+    memory = content(*POINT)["memory_bytes"]
+    whole = memory.pop("available")
+    assert sum(memory.values()) == pytest.approx(whole)
+
+
+def test_decode_and_prefill_steps():
+    decode = content("h200", "llama-3.1-70b", "--step", "decode", "--context", "9000")
+    assert decode["context_tokens"] == 9000
+    assert decode["ttft_s"] is None
+    prefill = content("h200", "llama-3.1-70b", "--step", "prefill", "--batch", "1")
+    assert prefill["tpot_s"] is None
+    assert prefill["bound"] == "compute"
+    assert prefill["joule_per_input_token"] < decode["joule_per_output_token"]
+
+
+# sweeps
+
+
+def test_a_sweep_has_a_row_for_every_batch_placement_and_chip(tmp_path):
+    path = tmp_path / "sweep.csv"
+    done = run(
+        "h100,b200", "llama-3.1-70b", "--batch", "1,8,16..64", "--parallelism", "tp2,tp4-pp2",
+        "--csv", str(path), "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    points = json.loads(done.stdout)["points"]
+    assert len(points) == 2 * 2 * 5
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["batch_sequences"]) for row in rows[:5]] == [1, 8, 16, 32, 64]
+    for row, point in zip(rows, points, strict=True):
+        assert row["placement"] == point["placement"]
+        assert float(row["tpot_s"]) == pytest.approx(point["tpot_s"], rel=1e-5)
+        assert sum(float(row[f"share_{name}"]) for name in SHARES) == pytest.approx(1, abs=1e-4)
+
+
+SHARES = ("compute", "memory", "fabric", "overhead")
+
+
+def test_a_point_that_does_not_fit_is_a_row_of_a_sweep_and_an_error_alone():
+    swept = content("h100", "llama-3.1-70b", "--batch", "1,4096", "--tp", "2")["points"]
+    assert [one["outcome"] for one in swept] == ["ok", "does_not_fit"]
+    assert "GB a chip" in swept[1]["reason"]
+    shown = run("h100", "llama-3.1-70b", "--batch", "1,4096", "--tp", "2")
+    assert shown.exit_code == 0
+    assert "does_not_fit" in shown.output
+    assert run("h100", "llama-3.1-70b", "--batch", "4096", "--tp", "2").exit_code == 2
+
+
+def test_the_chip_option_and_the_argument_say_the_same():
+    assert content("h100", "llama-3.1-8b") == content("--chip", "h100", "llama-3.1-8b")
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg"])
+def test_plots_are_written(tmp_path, suffix):
+    one, many = tmp_path / f"one{suffix}", tmp_path / f"many{suffix}"
+    assert run(*POINT, "--plot", str(one)).exit_code == 0
+    assert run("b200", "llama-3.1-8b", "--batch", "1..16", "--plot", str(many)).exit_code == 0
+    assert "FLOP per byte" in one.read_text(encoding="utf-8")
+    assert "per second and user" in many.read_text(encoding="utf-8")
+
+
+def test_a_chip_file_stands_for_a_chip(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text(CHIP_FILE, encoding="utf-8")
+    named = content("--chip-file", str(path), "llama-3.1-8b", "--precision", "bf16")
+    assert named["chip"] == "Test processor"
+    assert named["mfu_basis"] == "dense bf16 peak, sustained"
+    assert any("measured on 2026-11-25" in line for line in named["assumptions"])
+    assert content(str(path), "llama-3.1-8b", "--precision", "bf16") == named
+
+
+CHIP_FILE = """
+format = 1
+[device]
+name = "Test processor"
+kind = "cpu"
+date = "2026-11-25"
+host = "h"
+driver = "6.1"
+stack = "torch-2.9"
+kernel = "torch-cpu"
+mode = "eager"
+clock_hz = 2e9
+memory_bytes = 6.4e10
+cache_bytes = 3e7
+units = 8
+[measurements]
+file = "measurements.csv"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+rows = 100
+median_spread = 0.02
+[[rates]]
+op = "gemm"
+dtype = "bf16"
+fit_rows = 60
+report_rows = 20
+median_error = 0.08
+p90_error = 0.3
+best_flop_per_s = 9e11
+best_bytes_per_s = 4e10
+[rates.constants]
+launch_s = 5e-6
+bytes_per_s = 4e10
+flop_per_s = 1e12
+half_m = 8.0
+half_n = 100.0
+half_k = 100.0
+[rates.log_sd]
+bytes_per_s = 0.05
+flop_per_s = 0.05
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("llama-3.1-8b",), "name a chip and a model"),
+        (("h100", "llama-3.1-8b", "more"), "name a chip and a model"),
+        (("h100,,b200", "llama-3.1-8b"), "nothing between two commas"),
+        (("h100", "llama-3.1-8b", "--batch", "1,x"), "'x' is no positive number"),
+        (("h100", "llama-3.1-8b", "--batch", "8..2"), "end must be above the start"),
+        (("h100", "llama-3.1-8b", "--batch", "0"), "no positive number"),
+        (("h100", "llama-3.1-8b", "--step", "idle"), "none of steady, decode, prefill"),
+        (("h100", "llama-3.1-8b", "--context", "9"), "--context goes with --step decode"),
+        (("h100", "llama-3.1-8b", "--parallelism", "tp2-x4"), "none of tpN, ppN"),
+        (("h100", "llama-3.1-8b", "--parallelism", "tp2", "--tp", "2"), "exclude one another"),
+        (("h100", "llama-3.1-8b", "--plot", "a.png"), ".html or .svg"),
+        (("h100", "llama-3.1-8b", "--batch", "0.5"), "at least one"),
+        (("h100", "llama-3.1-8b", "--step", "prefill", "--batch", "1,2", "--plot", "a.svg"),
+         "nothing to draw"),
+        (("none.toml", "llama-3.1-8b"), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_lists_and_files_are_sentences_too(arguments, sentence):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from tapeout.cli import perf_options as o
 from tapeout.errors import InfeasibleError, Outcome, TapeoutError
 
 if TYPE_CHECKING:
@@ -22,89 +23,27 @@ CHIP_FILE = ".toml"
 
 
 def perf(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[CHIP] MODEL",
-            help="Catalogue chip (gb300, or several: h100,b200) or a chip file, and model. The"
-            " chip is left out where --chip or --chip-file names it",
-            show_default=False,
-        ),
-    ],
-    chips: Annotated[
-        str, typer.Option("--chip", help="Chips to compare, e.g. h100,b200", show_default=False)
-    ] = "",
-    chip_file: Annotated[
-        Path | None,
-        typer.Option(help="Chip that `tapeout calibrate` measured", show_default=False),
-    ] = None,
-    step: Annotated[
-        str,
-        typer.Option(help="steady (decode steps, some with a prefill chunk), decode or prefill"),
-    ] = "steady",
-    input_tokens: Annotated[
-        float, typer.Option("--input", help="Mean input tokens", min=0)
-    ] = 1024.0,
-    output_tokens: Annotated[
-        float, typer.Option("--output", help="Mean output tokens", min=1)
-    ] = 1024.0,
-    cached: Annotated[
-        float, typer.Option(help="Share of the input found in the prefix cache", min=0, max=1)
-    ] = 0.0,
-    context: Annotated[
-        float | None,
-        typer.Option(
-            help="With --step decode: tokens each sequence holds; default: input + output/2",
-            min=0,
-            show_default=False,
-        ),
-    ] = None,
-    batch: Annotated[
-        str,
-        typer.Option(
-            help="Sequences (prompts with --step prefill) over all chips of the replica; a sweep:"
-            " 1,2,4..256"
-        ),
-    ] = "16",
-    parallelism: Annotated[
-        str,
-        typer.Option(
-            help="Placements to compare, tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp4,tp8,dp8-ep8",
-            show_default=False,
-        ),
-    ] = "",
-    tp: Annotated[
-        int | None,
-        typer.Option(help="Tensor parallel chips; default: the fewest that hold the model", min=1),
-    ] = None,
-    pp: Annotated[int, typer.Option(help="Pipeline stages", min=1)] = 1,
-    ep: Annotated[int, typer.Option(help="Expert parallel ranks", min=1)] = 1,
-    dp: Annotated[int, typer.Option(help="Attention groups sharing the experts", min=1)] = 1,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="fp4, fp8, int4, int8 or bf16; default: the narrowest served"),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="Use what is known of this engine on the chip, e.g. vllm")
-    ] = "generic",
-    roofline: Annotated[
-        bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
-    ] = False,
-    overlay: Annotated[
-        Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a chart (.html or .svg): operators under the rooflines, of a sweep"
-            " throughput against interactivity",
-            show_default=False,
-        ),
-    ] = None,
-    csv_path: Annotated[
-        Path | None, typer.Option("--csv", help="Write one row a point here", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")] = False,
+    names: o.Names,
+    chips: o.Chips = "",
+    chip_file: o.ChipFile = None,
+    step: o.Step = "steady",
+    input_tokens: o.Input = 1024.0,
+    output_tokens: o.Output = 1024.0,
+    cached: o.Cached = 0.0,
+    context: o.Context = None,
+    batch: o.Batch = "16",
+    parallelism: o.Parallelism = "",
+    tp: o.Tensor = None,
+    pp: o.Pipeline = 1,
+    ep: o.Expert = 1,
+    dp: o.Data = 1,
+    precision: o.Precision = None,
+    engine: o.Engine = "generic",
+    roofline: o.Roofline = False,
+    overlay: o.Overlay = None,
+    plot: o.Plot = None,
+    csv_path: o.Csv = None,
+    as_json: o.Json = False,
 ) -> None:
     """Time operating points: latency, throughput, energy, bound, MFU, MBU, memory, by operator.
 

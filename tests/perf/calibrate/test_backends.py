@@ -172,7 +172,7 @@ def test_the_host_is_described_from_its_files(tmp_path):
 
 TINY = Grid(
     tokens=(1, 4, 16, 64),
-    weights=PROCESSOR.weights[:1] + ((64, 64), (128, 256), (256, 128), (96, 192), (256, 256)),
+    weights=(*PROCESSOR.weights[:1], (64, 64), (128, 256), (256, 128), (96, 192), (256, 256)),
     heads=((4, 2, 16), (8, 1, 64), (8, 8, 128)),
     prompts=((1, 16), (1, 32)),
     contexts=((1, 32), (2, 64)),
@@ -186,7 +186,7 @@ def test_a_real_short_calibration_of_this_processor(tmp_path, monkeypatch):
     monkeypatch.setattr("tapeout.perf.calibrate.grid.PROCESSOR", TINY)
     backend = choose_backend("cpu", "numpy")
     backend.device = replace(backend.device, cache_bytes=1e6)
-    done = calibrate(backend, tmp_path, seconds=2.0)
+    done = calibrate(backend, tmp_path, seconds=4.0)
     assert [one.name for one in sorted(tmp_path.iterdir())] == ["chip.toml", "measurements.csv"]
     content = read_chip_file(done.chip_path)
     assert content.device.stack.startswith("numpy-")
