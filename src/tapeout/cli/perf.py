@@ -55,7 +55,7 @@ def perf(
 
       tapeout perf h100,b200 llama-3.1-70b --batch 1..256 --plot trade.html
 
-      tapeout perf h200 llama-3.1-70b --step decode --context 32768 --plot roofline.svg
+      tapeout perf h200 llama-3.1-70b --step decode --context 32768 --batch 8 --plot roofline.svg
 
       tapeout perf --chip-file calibration/chip.toml llama-3.1-8b --batch 1
     """

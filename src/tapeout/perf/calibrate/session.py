@@ -202,26 +202,11 @@ def _chip_file(
     csv_path: Path,
     named: tuple[str, str],
 ) -> ChipFile:
-    device, (fits, lines) = backend.device, found
+    fits, lines = found
     day, catalogue = named
     return ChipFile(
         format=FORMAT,
-        device=DeviceTable(
-            name=device.name,
-            kind=device.kind,
-            date=day,
-            host=device.host,
-            driver=device.driver,
-            stack=device.stack,
-            kernel=device.kernel,
-            mode=backend.mode,
-            clock_hz=device.clock_hz,
-            memory_bytes=device.memory_bytes,
-            cache_bytes=device.cache_bytes,
-            units=device.units,
-            devices=device.devices,
-            catalogue=catalogue,
-        ),
+        device=_device(backend, day, catalogue),
         measurements=MeasurementsTable(
             file=csv_path.name,
             sha256=hashlib.sha256(csv_path.read_bytes()).hexdigest(),
@@ -233,6 +218,11 @@ def _chip_file(
         rates=[_rates(one) for one in fits],
         collectives=[CollectiveTable(**asdict(one)) for one in lines],
     )
+
+
+def _device(backend: Backend, day: str, catalogue: str) -> DeviceTable:
+    found = asdict(backend.device) | {"date": day, "mode": backend.mode, "catalogue": catalogue}
+    return DeviceTable.model_validate(found)
 
 
 def _rates(fit: OperatorFit) -> RatesTable:
