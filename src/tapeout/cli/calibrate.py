@@ -114,6 +114,11 @@ def _show(done: Calibration) -> None:
         known = f", catalogue: {device.catalogue}" if device.catalogue else ", not in the catalogue"
         console.print(f"[bold]{device.name}[/bold] ({device.stack}, {device.kernel}{known})")
         console.print(_table(done.chip))
+        for one in done.chip.setups:
+            console.print(
+                f"  tile law, {one.op} {one.dtype}: median {one.median_error:.1%}, p90"
+                f" {one.p90_error:.0%} on {one.report_rows} products it was not fitted to"
+            )
     for note in done.notes:
         console.print(f"[dim]{note}[/dim]")
     console.print(f"Measurements: {done.csv_path}  ({len(done.run.measured)} operators)")

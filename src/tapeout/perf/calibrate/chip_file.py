@@ -93,6 +93,20 @@ class CollectiveTable(_Table):
     bus_bytes_per_s: Positive
 
 
+class SetupTable(_Table):
+    """`[[setups]]`: constants of an operator law of `perf.ops`, relative to the rated chip."""
+
+    op: Annotated[str, Field(min_length=1)]
+    dtype: Annotated[str, Field(min_length=1)]
+    fit_rows: Annotated[int, Field(ge=1)]
+    report_rows: Annotated[int, Field(ge=1)]
+    median_error: NotNegative
+    p90_error: NotNegative
+    log_sd: NotNegative  # 80 % of the errors on the report rows lie within 1.28 of it
+    constants: dict[str, NotNegative]
+    constants_log_sd: dict[str, NotNegative]
+
+
 class MeasurementsTable(_Table):
     """`[measurements]`: the timings behind the constants."""
 
@@ -112,6 +126,7 @@ class ChipFile(_Table):
     measurements: MeasurementsTable
     rates: Annotated[list[RatesTable], Field(min_length=1)]
     collectives: list[CollectiveTable] = []
+    setups: list[SetupTable] = []
 
 
 def read_chip_file(path: Path) -> ChipFile:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tapeout.catalog import load
+from tapeout.chip import spec_from_record
 from tapeout.errors import InfeasibleError
 from tapeout.perf.calibrate.chip_file import (
     FORMAT,
@@ -20,6 +22,7 @@ from tapeout.perf.calibrate.chip_file import (
     DeviceTable,
     MeasurementsTable,
     RatesTable,
+    SetupTable,
     write_chip_file,
 )
 from tapeout.perf.calibrate.collectives import CollectiveFit, fit_collectives, time_collectives
@@ -27,6 +30,7 @@ from tapeout.perf.calibrate.fit import Measured, OperatorFit, fit_all
 from tapeout.perf.calibrate.grid import probes
 from tapeout.perf.calibrate.measure import INTERRUPTED, Run, Tell, measure, write_rows
 from tapeout.perf.calibrate.numpy_backend import NumpyBackend
+from tapeout.perf.calibrate.setups import gemm_setups
 from tapeout.perf.calibrate.spec import catalogue_names
 from tapeout.perf.calibrate.torch_backend import TorchBackend, is_installed
 from tapeout.perf.calibrate.types import Backend
@@ -145,6 +149,7 @@ def calibrate(
         )
     name = catalogue or catalogue_names().get(device.name, "")
     chip = _chip_file(backend, run, (fits, lines), csv_path, (day, name))
+    chip = chip.model_copy(update={"setups": _setups(operators, backend, name)})
     chip_path = folder / CHIP_NAME
     write_chip_file(chip_path, chip)
     return Calibration(
@@ -155,6 +160,13 @@ def calibrate(
 def median_spread(measured: Sequence[Measured]) -> float:
     """Median over the timings of the spread of their samples."""
     return float(np.median([one.spread_fraction for one in measured]))
+
+
+def _setups(measured: Sequence[Measured], backend: Backend, catalogue: str) -> list[SetupTable]:
+    """Set-ups of the tile law for a GPU whose rated peaks and cores are known."""
+    if backend.device.kind == "cpu" or not catalogue:
+        return []
+    return list(gemm_setups(measured, spec_from_record(load().chip(catalogue))))
 
 
 def _collectives(
