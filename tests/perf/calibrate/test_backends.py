@@ -200,6 +200,15 @@ def test_a_real_short_calibration_of_this_processor(tmp_path, monkeypatch):
     assert any("no collectives" in note for note in done.notes)
 
 
+def test_a_busy_machine_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("tapeout.perf.calibrate.grid.PROCESSOR", TINY)
+    monkeypatch.setattr(about.os, "getloadavg", lambda: (9.0 * about.usable_cores(), 0.0, 0.0))
+    backend = choose_backend("cpu", "numpy")
+    backend.device = replace(backend.device, cache_bytes=1e6)
+    done = calibrate(backend, tmp_path, seconds=0.05)
+    assert done.notes[0].startswith("9.0 processes a core")
+
+
 # with torch
 
 

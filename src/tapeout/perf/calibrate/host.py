@@ -79,6 +79,14 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
+def load_per_core() -> float:
+    """Processes that want to run over cores, mean of the last minute; 0 where nobody says."""
+    try:
+        return os.getloadavg()[0] / usable_cores()
+    except (AttributeError, OSError):  # not on every system
+        return 0.0
+
+
 def driver() -> str:
     """Version of the first accelerator driver that is loaded; the kernel's without one."""
     for path in DRIVERS:

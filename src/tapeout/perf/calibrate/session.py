@@ -14,6 +14,7 @@ import numpy as np
 from tapeout.catalog import load
 from tapeout.chip import spec_from_record
 from tapeout.errors import InfeasibleError
+from tapeout.perf.calibrate import host
 from tapeout.perf.calibrate.chip_file import (
     FORMAT,
     ChipFile,
@@ -28,10 +29,11 @@ from tapeout.perf.calibrate.chip_file import (
 from tapeout.perf.calibrate.collectives import CollectiveFit, fit_collectives, time_collectives
 from tapeout.perf.calibrate.fit import Measured, OperatorFit, fit_all
 from tapeout.perf.calibrate.grid import probes
+from tapeout.perf.calibrate.law import GEMM
 from tapeout.perf.calibrate.measure import INTERRUPTED, Run, Tell, measure, write_rows
 from tapeout.perf.calibrate.numpy_backend import NumpyBackend
 from tapeout.perf.calibrate.setups import gemm_setups
-from tapeout.perf.calibrate.spec import catalogue_names
+from tapeout.perf.calibrate.spec import KNOWN_LOG_SD, catalogue_names
 from tapeout.perf.calibrate.torch_backend import TorchBackend, is_installed
 from tapeout.perf.calibrate.types import Backend
 
@@ -39,6 +41,7 @@ CSV_NAME = "measurements.csv"
 CHIP_NAME = "chip.toml"
 COLLECTIVE_SHARE = 0.2  # of the seconds, on top of them
 LEAST_S = 5.0
+BUSY_LOAD = 0.5  # of other processes a core
 NOISY = 0.25  # median spread of the samples above which the machine was busy
 
 
@@ -124,7 +127,7 @@ def calibrate(
     day = dt.datetime.now(tz=dt.UTC).date().isoformat()
     device = backend.device
     extra = {"date": day, "host": device.host, "driver": device.driver}
-    csv_path = folder / CSV_NAME
+    csv_path, busy = folder / CSV_NAME, _busy(backend)
     cases = probes(device, backend.dtypes(), backend.mode, quick=quick)
     run = measure(
         backend,
@@ -141,8 +144,8 @@ def calibrate(
     if lines:
         write_rows(csv_path, run, extra)
     fits = fit_all(operators)
-    notes = [*_notes(run, fits), about]
-    if not any(one.op == "gemm" for one in fits):
+    notes = [*busy, *_notes(run, fits), about]
+    if not any(one.op == GEMM for one in fits):
         notes.append("too few products were timed for a chip file; give it more --seconds")
         return Calibration(
             run=run, csv_path=csv_path, chip_path=None, chip=None, notes=tuple(notes)
@@ -188,6 +191,17 @@ def _collectives(
     return fit_collectives(found), f"{len(found)} collectives over {device.devices} devices"
 
 
+def _busy(backend: Backend) -> list[str]:
+    """A warning where other work runs on the processor that is to be timed."""
+    load = host.load_per_core()
+    if backend.device.kind != "cpu" or load < BUSY_LOAD:
+        return []
+    return [
+        f"{load:.1f} processes a core wanted to run before the first timing: these are rates of a"
+        " shared machine, not of the processor"
+    ]
+
+
 def _notes(run: Run, fits: Sequence[OperatorFit]) -> list[str]:
     """What a reader of the figures must know."""
     notes = [run.stopped] if run.stopped else []
@@ -200,6 +214,16 @@ def _notes(run: Run, fits: Sequence[OperatorFit]) -> list[str]:
     if spread > NOISY:
         notes.append(
             f"samples of one case scatter by {spread:.0%}: the machine was busy, time it idle"
+        )
+    vague = [
+        f"{one.op} {one.dtype}"
+        for one in fits
+        if one.op == GEMM and one.log_sd["flop_per_s"] > KNOWN_LOG_SD
+    ]
+    if vague:
+        notes.append(
+            f"the arithmetic rate of {', '.join(vague)} is not identified: the chip file is a guess"
+            " there; give it more --seconds"
         )
     unscored = [f"{one.op} {one.dtype}" for one in fits if not one.report_rows]
     if unscored:
