@@ -1,20 +1,28 @@
-"""Generate what no hand types: docs/inputs.md, docs/scenario.schema.json, the README's example."""
+"""Generate what no hand types: docs/inputs.md, the schema, output shown in README and perf.md."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import re
 import runpy
+import shlex
 import tempfile
 import textwrap
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from tapeout.cli.main import app
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
 from tapeout.study import json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+COMMAND = re.compile(
+    r"(?P<head> {4}\$ tapeout (?P<command>[^\n]+)\n\n)```text\n.*?\n```\n", re.DOTALL
+)
 BEGIN, END = "<!-- example:begin -->", "<!-- example:end -->"
 
 EXAMPLE = """\
@@ -81,8 +89,24 @@ def readme() -> str:
     return f"{head}{BEGIN}\n{example_block()}{END}{tail}"
 
 
+def shown_commands(text: str) -> str:
+    """A page whose indented `$ tapeout ...` lines are followed by what they print today."""
+    runner = CliRunner(env={"COLUMNS": "80"})
+
+    def renewed(found: re.Match[str]) -> str:
+        with contextlib.chdir(ROOT):
+            done = runner.invoke(app, shlex.split(found["command"]), catch_exceptions=False)
+        lines = [line.rstrip() for line in done.stdout.splitlines()]
+        shown = "\n".join(line for line in lines if not line.startswith("Wrote "))
+        return f"{found['head']}```text\n{shown}\n```\n"
+
+    return COMMAND.sub(renewed, text)
+
+
 def main() -> None:
     """Write the generated pages."""
+    perf = (DOCS / "perf.md").read_text(encoding="utf-8")
+    (DOCS / "perf.md").write_text(shown_commands(perf), encoding="utf-8")
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
     (DOCS / "inputs.md").write_text(inputs_page(), encoding="utf-8")
     schema = json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"

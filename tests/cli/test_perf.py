@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import typer
@@ -247,3 +250,21 @@ def test_mistakes_in_lists_and_files_are_sentences_too(arguments, sentence):
     done = run(*arguments)
     assert done.exit_code == 2
     assert sentence in " ".join(done.output.split())
+
+
+def commands():
+    """Every `tapeout perf` of the page on it, but for the one that needs a chip file."""
+    page = (Path(__file__).parents[2] / "docs" / "perf.md").read_text(encoding="utf-8")
+    found = re.findall(r"^ {4}(?:\$ )?tapeout perf ([^\n]+?)(?: {3,}.*)?$", page, re.MULTILINE)
+    return [one for one in found if "--chip-file" not in one]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_commands_of_the_page_run(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(*shlex.split(line))
+    assert done.exit_code == 0, done.output
+
+
+def test_the_page_shows_commands():
+    assert len(commands()) >= 6

@@ -130,7 +130,7 @@ def _show(done: Calibration) -> None:
 def _table(chip: ChipFile) -> object:
     from rich.table import Table  # noqa: PLC0415
 
-    title = "Sustained rates, 2 s.e. in %; error of the law on timings it was not fitted to"
+    title = "Sustained rates ±2 s.e.; errors of the law on timings not fitted to"
     table = Table(title=title, title_justify="left", box=None)
     table.add_column("operator", no_wrap=True)
     for column in ("TFLOP/s", "GB/s", "launch us", "median", "p90", "rows"):

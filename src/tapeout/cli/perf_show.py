@@ -373,12 +373,11 @@ def _power_rows(point: PerfPoint) -> list[tuple[str, str]]:
     partial = ", its dynamic part only" if not point.placement.system.chip.tdp_w else ""
     for one in point.power:
         joule = point.joule_per_token_of(one.denominator)
-        figure = (
-            f"{one.watts:,.0f} W, {joule:.3g} J per {_token(point)}"
-            if math.isfinite(one.watts)
-            else "unknown: no rated power"
-        )
-        rows.append((one.denominator, f"{figure}  ({one.meaning}{partial})"))
+        if math.isfinite(one.watts):
+            figure = f"{one.watts:,.0f} W, {joule:.3g} J per {_token(point)}"
+            rows.append((one.denominator, f"{figure}  ({one.meaning}{partial})"))
+        else:
+            rows.append((one.denominator, f"unknown: no rated power  ({one.meaning})"))
     return rows
 
 

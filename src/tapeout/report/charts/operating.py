@@ -22,7 +22,9 @@ HEIGHT = 460
 NAMED = 7  # slowest operators that get a label
 LEAST_LABEL = 0.005  # share of the step below which none does
 ROOM = 4.0  # axis beyond the outermost point, as a factor
-INNER = 0.25  # share of the axis right of its middle in which labels still go right
+INNER = (
+    0.25  # share of the axis right of its middle in which labels still stand right of their point
+)
 NEAR = 1.35  # labels closer than this factor in height, and side by side, are moved apart
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07d00", "#5f6b7a", "#8d6cab", "#2f4b7c",
@@ -114,7 +116,7 @@ def _line(one: Roof, low: float, high: float) -> list[dict[str, Any]]:
 def _labels(rows: Sequence[dict[str, Any]], turn: float) -> list[dict[str, Any]]:
     """Names of the slowest operators; of points that nearly coincide the slowest speaks for all.
 
-    Beyond the intensity `turn` they stand left of their point, so that none is cut.
+    Beyond the intensity `turn` they stand below their point, so that none is cut.
     """
     chosen: list[dict[str, Any]] = []
     for row in rows:
@@ -127,7 +129,7 @@ def _labels(rows: Sequence[dict[str, Any]], turn: float) -> list[dict[str, Any]]
         row
         | {
             "label": row["name"] + (f" +{row['others']}" if row["others"] else ""),
-            "side": "right" if row["intensity"] > turn else "left",
+            "side": "center" if row["intensity"] > turn else "left",
         }
         for row in chosen
     ]
@@ -179,13 +181,13 @@ def _roofline_layers(domain: tuple[float, float]) -> Any:
             ],
         )
     )
-    sides: tuple[tuple[Any, int], ...] = (("left", 12), ("right", -12))
+    sides: tuple[tuple[Any, int, int], ...] = (("left", 12, 12), ("center", 0, 22))
     names = [
         alt.Chart(theme.data("labels"))
-        .mark_text(align=side, dx=dx, dy=12, fontSize=12)
+        .mark_text(align=side, dx=dx, dy=dy, fontSize=12)
         .encode(x=x, y=y, text="label:N")
         .transform_filter(alt.datum.side == side)
-        for side, dx in sides
+        for side, dx, dy in sides
     ]
     return alt.layer(roof, ends, points, *names)
 
