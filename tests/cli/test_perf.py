@@ -103,12 +103,26 @@ def test_operators_add_up_to_the_mean_step():
 
 def test_every_figure_per_watt_names_its_denominator():
     got = content(*POINT, "--tp", "8")
-    watts = got["power_by_denominator_w"]
+    watts = got["power_w_per_chip_by_scope"]
     assert set(watts) == {"rated", "sustained", "all-in", "rack"}
     assert watts["all-in"] == pytest.approx(watts["sustained"] + got["host_w_per_chip"])
     done = run(*POINT, "--tp", "8")
     for name in watts:
         assert name in done.output
+
+
+def test_the_parts_of_the_energy_of_a_token_add_up():
+    got = content(*POINT)
+    assert sum(got["joule_per_token_by_part"].values()) == pytest.approx(
+        got["joule_per_output_token"]
+    )
+
+
+def test_a_power_cap_is_kept():
+    capped = content(*POINT, "--power-cap-w", "600")
+    assert capped["power_w_per_chip"] == pytest.approx(600, rel=1e-3)
+    assert capped["clock_fraction"] < 1.0
+    assert "without the power cap" in run(*POINT, "--power-cap-w", "600").output
 
 
 def test_the_memory_map_adds_up():

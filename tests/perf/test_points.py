@@ -7,7 +7,7 @@ import pytest
 
 from tapeout.perf import PhysicalModel, RooflineModel, prepare, step_mix, weights_per_chip_bytes
 from tapeout.perf.peaks import peak_flop_per_s, peak_format
-from tapeout.perf.points import breakdown, power_figures
+from tapeout.perf.points import breakdown
 from tapeout.perf.roofline import roofline_points, roofs
 from tapeout.workload import TensorFormats
 
@@ -149,13 +149,18 @@ def test_uneven_experts_do_not_raise_mfu(placed):
     assert ready.shard.mean_flop.sum() < ready.shard.flop.sum()
 
 
-def test_power_has_four_denominators_and_no_rating_is_not_zero():
-    known = {one.denominator: one.watts for one in power_figures(600.0, 1000.0, 300.0)}
-    assert known == {"rated": 1000.0, "sustained": 600.0, "all-in": 900.0, "rack": 1300.0}
-    unknown = {one.denominator: one.watts for one in power_figures(600.0, 0.0, 0.0)}
-    assert np.isnan(unknown["rated"])
-    assert np.isnan(unknown["rack"])
-    assert unknown["sustained"] == 600.0
+def test_a_power_cap_slows_the_clock_and_the_parts_still_add_up(placed):
+    mix = step_mix(prefill=8192.0, prompts=1.0)
+    free, capped = (
+        breakdown(PhysicalModel(power_cap_w=cap), placed(), mix) for cap in (0.0, 500.0)
+    )
+    assert free.clock_fraction == 1.0 > capped.clock_fraction
+    assert capped.time_s > free.time_s
+    assert capped.energy_j / capped.time_s == pytest.approx(500.0, rel=1e-6)
+    for found in (free, capped):
+        assert sum(found.energy_by_part_j.values()) == pytest.approx(found.energy_j)
+        assert sum(one.time_s for one in found.operators) == pytest.approx(found.time_s)
+        assert sum(one.energy_j for one in found.operators) == pytest.approx(found.energy_j)
 
 
 def test_weights_of_the_mean_are_respected(placed):

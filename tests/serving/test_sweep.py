@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tapeout.errors import DoesNotFitError, InfeasibleError, Outcome
-from tapeout.perf import PhysicalModel, step_mix
+from tapeout.perf import PhysicalModel, PowerScope, step_mix
 from tapeout.serving import Lengths, operating_point
 from tapeout.serving.sweep import DECODE, PREFILL, STEADY, Load, perf_point, sweep
 
@@ -19,10 +19,11 @@ def test_power_is_energy_times_rate(placed, kind):
     place = placed(tensor_parallel=4)
     place = replace(place, system=replace(place.system, host_w=250.0))
     point = perf_point(MODEL, place, Load(lengths=LENGTHS, kind=kind), 32.0)
-    sustained = next(one.watts for one in point.power if one.denominator == "sustained")
-    assert sustained == pytest.approx(point.joule_per_token * point.tokens_per_s_per_chip)
-    assert point.joule_per_token_of("sustained") == pytest.approx(point.joule_per_token)
-    assert point.joule_per_token_of("rack") > point.joule_per_token_of("rated")
+    assert point.power.sustained_w == pytest.approx(
+        point.joule_per_token * point.tokens_per_s_per_chip
+    )
+    assert point.joule_per_token_of(PowerScope.SUSTAINED) == pytest.approx(point.joule_per_token)
+    assert point.joule_per_token_of(PowerScope.RACK) > point.joule_per_token_of(PowerScope.RATED)
     assert point.breakdown.time_s == pytest.approx(point.step_s)
 
 

@@ -40,6 +40,7 @@ def perf(
     precision: o.Precision = None,
     engine: o.Engine = "generic",
     roofline: o.Roofline = False,
+    power_cap_w: o.PowerCap = 0.0,
     overlay: o.Overlay = None,
     plot: o.Plot = None,
     csv_path: o.Csv = None,
@@ -69,12 +70,13 @@ def perf(
         model, specs = _chips(names, chips, chip_file, overlay)
         load = _load(model, (input_tokens, output_tokens, cached), step, context)
         placed = _placements(model, specs, wanted)
-        rows = _run(placed, load, batch, roofline=roofline, plot=plot)
+        timing = _model(roofline=roofline, power_cap_w=power_cap_w)
+        rows = _run(timing, placed, load, batch, plot=plot)
         _write(rows, csv_path, plot)
     except TapeoutError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error
-    _print(rows, roofline=roofline, as_json=as_json)
+    _print(rows, timing.name, as_json=as_json)
     for path in (csv_path, plot):
         if path is not None:
             typer.echo(f"Wrote {path}", err=as_json)
@@ -196,7 +198,12 @@ def _placement(
 
 
 def _run(
-    placed: tuple[Placement, ...], load: Load, batch: str, *, roofline: bool, plot: Path | None
+    timing: TimingModel,
+    placed: tuple[Placement, ...],
+    load: Load,
+    batch: str,
+    *,
+    plot: Path | None,
 ) -> tuple[SweepRow, ...]:
     """All points; a single one that cannot be served raises, in a sweep it is a row."""
     from tapeout.cli.lists import numbers  # noqa: PLC0415
@@ -206,11 +213,10 @@ def _run(
         from tapeout.report.plots import check_plot  # noqa: PLC0415
 
         check_plot(plot)
-    model = _model(roofline=roofline)
     batches = numbers("--batch", batch)
     if len(placed) * len(batches) > 1:
-        return tuple(sweep(model, placed, load, batches))
-    point = perf_point(model, placed[0], load, batches[0])
+        return tuple(sweep(timing, placed, load, batches))
+    point = perf_point(timing, placed[0], load, batches[0])
     return (
         SweepRow(
             placement=placed[0], sequences=batches[0], outcome=Outcome.OK, reason="", point=point
@@ -218,10 +224,10 @@ def _run(
     )
 
 
-def _model(*, roofline: bool) -> TimingModel:
+def _model(*, roofline: bool, power_cap_w: float) -> TimingModel:
     from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415
 
-    return RooflineModel() if roofline else PhysicalModel()
+    return (RooflineModel if roofline else PhysicalModel)(power_cap_w=power_cap_w)
 
 
 def _write(rows: tuple[SweepRow, ...], csv_path: Path | None, plot: Path | None) -> None:
@@ -269,10 +275,9 @@ def _notes(rows: tuple[SweepRow, ...]) -> Iterator[str]:
             yield f"{spec.name}, assumed: {line}."
 
 
-def _print(rows: tuple[SweepRow, ...], *, roofline: bool, as_json: bool) -> None:
+def _print(rows: tuple[SweepRow, ...], name: str, *, as_json: bool) -> None:
     from tapeout.cli.perf_show import content, show_point, show_sweep  # noqa: PLC0415
 
-    name = _model(roofline=roofline).name
     point = rows[0].point
     if as_json:
         typer.echo(json.dumps(content(rows, name), indent=2))

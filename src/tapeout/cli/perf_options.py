@@ -71,6 +71,10 @@ Engine = Annotated[
 Roofline = Annotated[
     bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
 ]
+PowerCap = Annotated[
+    float,
+    typer.Option("--power-cap-w", help="Limit on the power of a chip, W; 0: its rating", min=0),
+]
 Overlay = Annotated[
     Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
 ]

@@ -97,19 +97,27 @@ def _point(point: PerfPoint, model: str) -> dict[str, Any]:
 
 
 def _power(point: PerfPoint) -> dict[str, Any]:
-    """Watts of a chip and joules of a token by denominator."""
+    """Watts of a chip and joules of a token by denominator, and joules of a token by part."""
+    from tapeout.perf import PowerScope  # noqa: PLC0415
+
+    known = [scope for scope in PowerScope if not math.isnan(point.power.of(scope))]
     return {
-        "power_w_per_chip": _watts(point, "sustained"),
+        "power_w_per_chip": point.power.sustained_w,
         "host_w_per_chip": point.placement.system.host_w,
-        "power_by_denominator_w": {one.denominator: one.watts for one in point.power},
-        "joule_per_token_by_denominator": {
-            one.denominator: point.joule_per_token_of(one.denominator) for one in point.power
-        },
+        "power_w_per_chip_by_scope": {one.value: point.power.of(one) for one in known},
+        "joule_per_token_by_scope": {one.value: point.joule_per_token_of(one) for one in known},
+        "joule_per_token_by_part": _joule_by_part(point),
+        "clock_fraction": point.breakdown.clock_fraction,
     }
 
 
-def _watts(point: PerfPoint, denominator: str) -> float:
-    return next(one.watts for one in point.power if one.denominator == denominator)
+def _joule_by_part(point: PerfPoint) -> dict[str, float]:
+    """Energy of a token by where it goes, chips alone."""
+    found = point.breakdown
+    return {
+        name: part / found.energy_j * point.joule_per_token
+        for name, part in found.energy_by_part_j.items()
+    }
 
 
 def _steady(point: PerfPoint) -> dict[str, Any]:
@@ -215,12 +223,12 @@ def _flat(
     flat: dict[str, Any], step_s: float, parts: tuple[str, ...], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Nested figures under names of their own."""
-    watts, joules = flat["power_by_denominator_w"], flat["joule_per_token_by_denominator"]
+    watts, joules = flat["power_w_per_chip_by_scope"], flat["joule_per_token_by_scope"]
     return (
         {f"share_{bound}": part / step_s for bound, part in flat["bound_shares_s"].items()}
         | {f"{name}_bytes": flat["memory_bytes"][name] for name in parts}
-        | {f"power_{name.replace('-', '_')}_w_per_chip": watts[name] for name in names}
-        | {f"joule_per_token_{name.replace('-', '_')}": joules[name] for name in names}
+        | {f"power_{name.replace('-', '_')}_w_per_chip": watts.get(name) for name in names}
+        | {f"joule_per_token_{name.replace('-', '_')}": joules.get(name) for name in names}
     )
 
 
@@ -249,6 +257,7 @@ def show_point(point: PerfPoint, model: str) -> None:
     _pairs(console, "", _headline(point))
     _operators(console, point)
     _pairs(console, "Power and energy of a chip, by denominator", _power_rows(point))
+    _pairs(console, f"Energy of an {_token(point)}", _part_rows(point))
     _pairs(console, "Memory of a chip", _memory_rows(point.memory))
     for line in place.system.chip.assumptions:
         console.print(f"[dim]assumed: {line}[/dim]")
@@ -287,6 +296,8 @@ def _headline(point: PerfPoint) -> list[tuple[str, str]]:
         ("MBU", f"{found.mbu_fraction:.1%} of the memory bandwidth", found.mbu_fraction),
     ]
     shown = [(name, text) for name, text, value in rows if not math.isnan(value)]
+    if found.clock_fraction < 1.0:
+        shown.append(("clock", f"{found.clock_fraction:.0%} of the one without the power cap"))
     if point.steady is not None:
         steady = point.steady
         shown.append(
@@ -368,17 +379,37 @@ def _three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
+MEANINGS = {
+    "rated": "nameplate of the package",
+    "sustained": "mean draw of the package, modelled",
+    "all-in": "sustained with its share of host, NIC and fans",
+    "rack": "rated with the same share: what a rack must feed",
+}
+
+
 def _power_rows(point: PerfPoint) -> list[tuple[str, str]]:
+    from tapeout.perf import PowerScope  # noqa: PLC0415
+
     rows = []
-    partial = ", its dynamic part only" if not point.placement.system.chip.tdp_w else ""
-    for one in point.power:
-        joule = point.joule_per_token_of(one.denominator)
-        if math.isfinite(one.watts):
-            figure = f"{one.watts:,.0f} W, {joule:.3g} J per {_token(point)}"
-            rows.append((one.denominator, f"{figure}  ({one.meaning}{partial})"))
-        else:
-            rows.append((one.denominator, f"unknown: no rated power  ({one.meaning})"))
+    rated = point.placement.system.chip.tdp_w > 0.0
+    for scope in PowerScope:
+        watts, meaning = point.power.of(scope), MEANINGS[scope.value]
+        if math.isnan(watts):
+            rows.append((scope.value, f"unknown: no rated power  ({meaning})"))
+            continue
+        partial = "" if rated else ", its dynamic part only"
+        figure = f"{watts:,.0f} W, {point.joule_per_token_of(scope):.3g} J per {_token(point)}"
+        rows.append((scope.value, f"{figure}  ({meaning}{partial})"))
     return rows
+
+
+def _part_rows(point: PerfPoint) -> list[tuple[str, str]]:
+    parts = sorted(_joule_by_part(point).items(), key=lambda item: -item[1])
+    return [
+        (name, f"{joule:,.4g} J  {joule / point.joule_per_token:.1%}")
+        for name, joule in parts
+        if joule > 0.0
+    ]
 
 
 def _memory_rows(memory: MemoryMap) -> list[tuple[str, str]]:
@@ -449,7 +480,7 @@ def _sweep_cells(point: PerfPoint) -> tuple[str, ...]:
         _or_blank(point.tokens_per_s_per_user, ",.1f"),
         f"{point.tokens_per_s_per_chip:,.0f}",
         f"{point.joule_per_token:.3g}",
-        f"{_watts(point, 'sustained'):,.0f}",
+        f"{point.power.sustained_w:,.0f}",
         f"{found.mfu_fraction:.1%}",
         f"{found.mbu_fraction:.0%}",
         f"{free / c.GIGA:,.1f}",

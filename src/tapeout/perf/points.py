@@ -9,17 +9,17 @@ model needs, not what an uneven spread over experts makes the busiest chip do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tapeout.chip.types import ChipSpec
 from tapeout.numerics import Floats
-from tapeout.perf.energy import energy_constants, flop_j, memory_j_per_byte, static_w
+from tapeout.perf.energy import energy_constants, operator_energy, static_w
 from tapeout.perf.law import FABRIC, OVERHEAD, smooth_maximum
 from tapeout.perf.peaks import peak_flop_per_s, peak_format
-from tapeout.perf.physical import Prepared, prepare
+from tapeout.perf.physical import Prepared, prepare, sent_bytes
 from tapeout.perf.sharding import microbatch
 from tapeout.perf.types import Placement, StepCost, TimingModel
 from tapeout.workload import StepMix
@@ -65,6 +65,10 @@ class Breakdown:
     bound : str
         "compute", "memory", "fabric" or "overhead" (launch and host): the largest share of time.
     shares_s : mapping of bound to seconds
+    energy_by_part_j : mapping of part to joules
+        Of all chips: idle, awake, arithmetic, sram, memory, fabric; they add up to `energy_j`.
+    clock_fraction : float
+        Mean clock over the one without a power cap.
     exact : bool
         False where the timing model gives no times by operator, so that those of a kind are
         divided by the nominal roofline.
@@ -79,6 +83,8 @@ class Breakdown:
     mfu_basis: str
     bound: str
     shares_s: Mapping[str, float]
+    energy_by_part_j: Mapping[str, float]
+    clock_fraction: float
     exact: bool
 
 
@@ -148,6 +154,10 @@ def breakdown(
         mfu_basis=f"dense {peak_format(chip, dtype)} peak, {rate_basis(chip)}",
         bound=cost.bound[0] if steps == 1 else max(shares, key=lambda name: shares[name]),
         shares_s=shares,
+        energy_by_part_j={
+            name: float(part @ share) for name, part in cost.energy_by_part_j.items()
+        },
+        clock_fraction=_clock(cost, share),
         exact=exact,
     )
 
@@ -248,11 +258,8 @@ def _kind_s(cost: StepCost, kind: str) -> Floats:
 
 
 def _sent_bytes(ready: Prepared, share: Floats) -> float:
-    """Bytes of the messages of a step."""
-    total = np.zeros_like(share)
-    for message in ready.messages:
-        total = total + message.calls * message.message_bytes
-    return float(total @ share)
+    """Bytes that one chip puts on its links."""
+    return float(sent_bytes(ready.messages, share.size) @ share)
 
 
 def _energy_j(
@@ -263,22 +270,23 @@ def _energy_j(
     The energy of the step is the timing model's; it is divided by dynamic energy per operation and
     byte, and by time for what a chip draws without work.
     """
-    chip, table = placement.system.chip, energy_constants()
-    per_flop = np.array([flop_j(dtype, chip.process_nm) for dtype in ready.table.dtype])[:, None]
-    work = (
-        table.get("arithmetic.delivery", 1.0) * per_flop * parts.flop
-        + memory_j_per_byte(chip.memory_kind) * parts.moved_bytes
-    )
-    sent = np.zeros_like(cost.time_s)
-    for message in ready.messages:
-        sent = sent + 2.0 * message.calls * message.message_bytes
-    link = table.get("link.switch", 0.0) * sent
+    chip = placement.system.chip
+    work = operator_energy(chip, ready.table.dtype, parts.flop, parts.moved_bytes).total_j
+    sent = sent_bytes(ready.messages, cost.time_s.size)
+    link = energy_constants()["link.switch"] * sent
     other = np.stack([_kind_s(cost, FABRIC), _kind_s(cost, OVERHEAD)])
     idle = static_w(chip) * np.concatenate([times, other])
     rough = idle + np.concatenate([work, link[None, :], np.zeros_like(link)[None, :]])
     whole = cost.energy_j / placement.chips
     scaled: Floats = rough * whole / np.maximum(rough.sum(axis=0), np.finfo(float).tiny)
     return scaled
+
+
+def _clock(cost: StepCost, share: Floats) -> float:
+    """Mean clock fraction over time; 1 for a timing model without a clock."""
+    if cost.clock_fraction is None:
+        return 1.0
+    return float((cost.clock_fraction * cost.time_s) @ share / (cost.time_s @ share))
 
 
 def _main_dtype(ready: Prepared, parts: _Parts, share: Floats) -> str:
@@ -289,37 +297,3 @@ def _main_dtype(ready: Prepared, parts: _Parts, share: Floats) -> str:
         if kind in PRODUCTS:
             total[dtype] = total.get(dtype, 0.0) + float(flop)
     return max(total, key=lambda name: total[name]) if total else table.dtype[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerFigure:
-    """Watts of one chip under one denominator; nan where the rated power is unknown. [W]."""
-
-    denominator: str
-    meaning: str
-    watts: float
-
-
-def power_figures(sustained_w: float, tdp_w: float, host_w: float) -> tuple[PowerFigure, ...]:
-    """Power of a chip under the four denominators; never compare figures of two of them.
-
-    Parameters
-    ----------
-    sustained_w, tdp_w, host_w : float
-        Mean draw of the package; its rating (0: unknown); share of host, NIC and fans. [W]
-
-    Examples
-    --------
-    >>> [one.watts for one in power_figures(600.0, 1000.0, 300.0)]
-    [1000.0, 600.0, 900.0, 1300.0]
-    """
-    rated = tdp_w if tdp_w > 0.0 else float("nan")
-    rows: Sequence[tuple[str, str, float]] = (
-        ("rated", "nameplate of the package", rated),
-        ("sustained", "mean draw of the package, modelled", sustained_w),
-        ("all-in", "sustained with its share of host, NIC and fans", sustained_w + host_w),
-        ("rack", "rated with the same share: what a rack must feed", rated + host_w),
-    )
-    return tuple(
-        PowerFigure(denominator=name, meaning=meaning, watts=watts) for name, meaning, watts in rows
-    )

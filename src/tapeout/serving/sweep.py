@@ -16,8 +16,17 @@ import numpy as np
 
 from tapeout.constants import Z80
 from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, Outcome
-from tapeout.perf import MemoryMap, Placement, TimingModel, require_fit, step_mix
-from tapeout.perf.points import Breakdown, PowerFigure, breakdown, power_figures
+from tapeout.perf import (
+    ChipPower,
+    MemoryMap,
+    Placement,
+    PowerScope,
+    TimingModel,
+    chip_power,
+    require_fit,
+    step_mix,
+)
+from tapeout.perf.points import Breakdown, breakdown
 from tapeout.serving.operating import OperatingPoint, operating_point
 from tapeout.serving.steady import TOKEN_BUDGET, Lengths, mixture
 from tapeout.workload import StepMix
@@ -62,7 +71,7 @@ class PerfPoint:
         the batch. [s]
     joule_per_token : float
         Of output tokens, in prefill of new input tokens. [J]
-    power : tuple of PowerFigure
+    power : ChipPower
         Watts of a chip under the four denominators.
     steady : OperatingPoint or None
         Of the steady mixture only.
@@ -77,7 +86,7 @@ class PerfPoint:
     output_tokens_per_s_per_chip: float
     input_tokens_per_s_per_chip: float
     joule_per_token: float
-    power: tuple[PowerFigure, ...]
+    power: ChipPower
     breakdown: Breakdown
     memory: MemoryMap
     log_sd: float
@@ -100,10 +109,9 @@ class PerfPoint:
             return self.input_tokens_per_s_per_chip
         return self.output_tokens_per_s_per_chip
 
-    def joule_per_token_of(self, denominator: str) -> float:
+    def joule_per_token_of(self, scope: PowerScope) -> float:
         """Energy of a token with a chip charged under one of the four denominators. [J]."""
-        watts = {one.denominator: one.watts for one in self.power}[denominator]
-        return watts / self.tokens_per_s_per_chip
+        return self.power.of(scope) / self.tokens_per_s_per_chip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +162,7 @@ def _steady(model: TimingModel, placement: Placement, load: Load, sequences: flo
         output_tokens_per_s_per_chip=point.output_tokens_per_s_per_chip,
         input_tokens_per_s_per_chip=point.input_tokens_per_s_per_chip,
         joule_per_token=point.joule_per_output_token,
-        power=_power(placement, point.power_w_per_chip),
+        power=point.power,
         breakdown=found,
         memory=point.memory,
         log_sd=point.log_sd,
@@ -202,8 +210,8 @@ def _mix(placement: Placement, load: Load, sequences: float) -> tuple[StepMix, f
     return step_mix(prefill=tokens, cached=earlier, prompts=tokens / chunk), total / tokens
 
 
-def _power(placement: Placement, sustained_w: float) -> tuple[PowerFigure, ...]:
-    return power_figures(sustained_w, placement.system.chip.tdp_w, placement.system.host_w)
+def _power(placement: Placement, sustained_w: float) -> ChipPower:
+    return chip_power(sustained_w, placement.system.chip.tdp_w, placement.system.host_w)
 
 
 def sweep(
