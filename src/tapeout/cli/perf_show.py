@@ -444,7 +444,8 @@ def show_sweep(rows: tuple[SweepRow, ...], model: str) -> None:
     groups: dict[str, list[SweepRow]] = {}
     for row in rows:
         place = row.placement
-        name = f"{place.system.chip.name}, {in_words(place)}, {place.chips} chips a replica"
+        noun = "chip" if place.chips == 1 else "chips"
+        name = f"{place.system.chip.name}, {in_words(place)}, {place.chips} {noun} a replica"
         groups.setdefault(name, []).append(row)
     for name, some in groups.items():
         console.print(_sweep_table(name, some))
