@@ -20,6 +20,7 @@ from tapeout.serving.steady import Lengths, SteadyState, steady_state
 from tapeout.workload import ModelArchitecture, TensorFormats
 
 RANGE_SHARE = 0.9  # lengths drawn uniformly from 0.8-1.0 of the nominal ones
+RANGE_SPREAD = 1.0 / 9.0  # half their range over their mean
 ENGINE_BUDGET = 8192
 _DEGREE = re.compile(r"(tp|pp|ep|dp)(\d+)")
 
@@ -29,7 +30,7 @@ class Case:
     """One operating point in a closed loop.
 
     `curve` groups points that differ in load only: chip, engine, model, precision, parallelism,
-    lengths. Measured values are nan where absent.
+    lengths. Measured values are nan where absent. Lengths are uniform in mean x (1 -+ spread).
     """
 
     row: str
@@ -45,6 +46,7 @@ class Case:
     measured_tpot_s: float
     measured_ttft_s: float
     measured_output_tokens_per_s_per_chip: float
+    length_spread: float = 0.0
 
     @property
     def curve(self) -> str:
@@ -109,7 +111,8 @@ def scored_cases(rows: Iterable[Mapping[str, str]]) -> list[Case]:
 
 def case_of(row: Mapping[str, str]) -> Case:
     """Read one row of the end-to-end table."""
-    share = RANGE_SHARE if "range ratio 0.8" in row["scenario"] else 1.0
+    ranged = "range ratio 0.8" in row["scenario"]
+    share = RANGE_SHARE if ranged else 1.0
     return Case(
         row=row["row_id"],
         chip=row["chip"],
@@ -124,6 +127,7 @@ def case_of(row: Mapping[str, str]) -> Case:
         measured_tpot_s=_number(row["tpot_ms"]) * MILLI,
         measured_ttft_s=_number(row["ttft_ms"]) * MILLI,
         measured_output_tokens_per_s_per_chip=_number(row["output_tok_s_per_chip"]),
+        length_spread=RANGE_SPREAD if ranged else 0.0,
     )
 
 

@@ -15,7 +15,9 @@ from tapeout.errors import InfeasibleError
 from tapeout.fabric import System, usual_system
 from tapeout.numerics import Floats
 from tapeout.perf import Placement, TimingModel, serving_formats
+from tapeout.serving.burst import BurstPrediction, burst_closed_loop
 from tapeout.serving.cases import Case, Prediction, case_placement, closed_loop, scored_cases
+from tapeout.serving.policies import Setting, recipe_policy
 from tapeout.serving.steady import Lengths
 from tapeout.workload import load_model
 
@@ -35,8 +37,27 @@ class Curve:
         """One number of every case."""
         return np.array([float(getattr(case, name)) for case in self.cases])
 
-    def predict(self, model: TimingModel) -> Prediction:
-        """Closed-loop prediction of all points."""
+    def predict(self, model: TimingModel) -> BurstPrediction:
+        """Runs with a burst start as the published recipes set them up, for all points."""
+        policies = [
+            recipe_policy(
+                Setting(
+                    placement=self.placement, lengths=self.lengths, in_flight=case.concurrency
+                )
+            )
+            for case in self.cases
+        ]
+        return burst_closed_loop(
+            model,
+            self.placement,
+            self.lengths,
+            self.cases[0].length_spread,
+            self.column("concurrency"),
+            policies,
+        )
+
+    def steady(self, model: TimingModel) -> Prediction:
+        """Steady state of the same points, without the burst and the end."""
         return closed_loop(model, self.placement, self.lengths, self.column("concurrency"))
 
 
