@@ -137,7 +137,8 @@ def held_back(
             one = queue[at, (rank[HEAD, at] + place) % per]
             if slot[LEFT, one] < new[slot[REQUEST, one]]:
                 return False
-            if not seen(one, slot, clock, state, now):
+            full = rank[HELD, at] + place >= policy[CAP]
+            if full or not seen(one, slot, clock, state, now):
                 break
             having += 1 if place == 0 else 0
             tokens += slot[LEFT, one]
@@ -258,9 +259,7 @@ def idle(slot: I64, clock: F64, rank: I64, queue: I64, state: I64, now: F64) -> 
 
 
 @njit(cache=True, error_model="numpy")
-def burst(
-    new: I64, slots: int, ranks: int, host_s: F64, state: I64
-) -> tuple[I64, F64, I64, I64]:
+def burst(new: I64, slots: int, ranks: int, host_s: F64, state: I64) -> tuple[I64, F64, I64, I64]:
     """Send the first requests, all at once; the host takes them in one by one."""
     slot = np.zeros((5, slots), np.int64)
     clock = np.zeros((3, slots))
@@ -327,9 +326,21 @@ def closed_loop_run(
             totals[OUTPUT] += moved * running
             state[BEAT] += moved
             state[TOKENS] += moved * running
-            finish(
-                new, out, slot, clock, rank, queue, ends, state, now, policy, host_s, tpot, end
-            )
-        begin(new, out, slot, clock, rank, ends, queue, state, now, chosen[:picked], ttft, sent_s, totals)
+            finish(new, out, slot, clock, rank, queue, ends, state, now, policy, host_s, tpot, end)
+        begin(
+            new,
+            out,
+            slot,
+            clock,
+            rank,
+            ends,
+            queue,
+            state,
+            now,
+            chosen[:picked],
+            ttft,
+            sent_s,
+            totals,
+        )
     totals[DURATION] = now[NOW_S]
     return sent_s, ttft, tpot, end, totals

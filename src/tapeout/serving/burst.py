@@ -101,6 +101,19 @@ class StepTables:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """Requests of a run in order of sending, so many of them in flight at a time.
+
+    `new` are prompt tokens to be computed, `out` tokens to be generated (two at least), shape
+    (request,).
+    """
+
+    new: Ints
+    out: Ints
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Every request of one run, in order of sending; arrays have shape (request,)."""
 
@@ -121,9 +134,7 @@ class Run:
         return float((self.end_s - self.sent_s).sum() / self.duration_s)
 
 
-def request_lengths(
-    mean: float, spread: float, count: int, rng: np.random.Generator
-) -> Ints:
+def request_lengths(mean: float, spread: float, count: int, rng: np.random.Generator) -> Ints:
     """Lengths spread evenly over mean x (1 -+ spread), in random order, shape (count,).
 
     Stratified: the quantiles of the uniform distribution, so that the sum is count x mean but
@@ -181,23 +192,19 @@ def _sizes(most: int) -> Floats:
 
 def run_burst(
     tables: StepTables,
-    new: Ints,
-    out: Ints,
-    in_flight: int,
+    requests: Requests,
     policy: EnginePolicy,
     *,
     ranks: int = 1,
     jump: bool = True,
 ) -> Run:
-    """Run the requests through one replica, `in_flight` at a time, all of those sent at once.
+    """Run the requests through one replica, those in flight at first all sent at once.
 
     Parameters
     ----------
     tables : StepTables
-    new, out : array, shape (request,)
-        Tokens to be computed and to be generated (two at least).
-    in_flight : int
-        Over all ranks; each rank serves its equal part.
+    requests : Requests
+        In flight over all ranks; each rank serves its equal part.
     policy : EnginePolicy
     ranks : int
         Data-parallel ranks, which step together: the one with most prompt tokens is waited for.
@@ -206,7 +213,8 @@ def run_burst(
     """
     from tapeout.serving import _kernels as kernels  # noqa: PLC0415 - loads the compiler
 
-    slots = min(in_flight, new.size)
+    new, out = requests.new, requests.out
+    slots = min(requests.in_flight, new.size)
     rule = np.array(
         [
             policy.token_budget,
@@ -291,21 +299,17 @@ def burst_closed_loop(
                 model, placement, lengths, max(counts), rule.token_budget
             )
         held = replace(rule, max_sequences=max(1, min(rule.max_sequences, most)))
-        requests = _requests(lengths, spread, count)
-        runs.append(
-            run_burst(
-                tables[rule.token_budget], *requests, count, held, ranks=placement.data_parallel
-            )
-        )
+        table, requests = tables[rule.token_budget], _requests(lengths, spread, count)
+        runs.append(run_burst(table, requests, held, ranks=placement.data_parallel))
     return _prediction(model, placement, lengths, runs)
 
 
-def _requests(lengths: Lengths, spread: float, in_flight: int) -> tuple[Ints, Ints]:
-    """Prompt and output tokens of every request of a run."""
+def _requests(lengths: Lengths, spread: float, in_flight: int) -> Requests:
+    """Requests of a run; the same for every placement."""
     rng = np.random.default_rng([SEED, in_flight])
     new = request_lengths(lengths.new, spread, ROUNDS * in_flight, rng)
     out = request_lengths(lengths.output, spread, ROUNDS * in_flight, rng)
-    return new, np.maximum(out, 2)
+    return Requests(new=new, out=np.maximum(out, 2), in_flight=in_flight)
 
 
 def _prediction(

@@ -41,9 +41,7 @@ class Curve:
         """Runs with a burst start as the published recipes set them up, for all points."""
         policies = [
             recipe_policy(
-                Setting(
-                    placement=self.placement, lengths=self.lengths, in_flight=case.concurrency
-                )
+                Setting(placement=self.placement, lengths=self.lengths, in_flight=case.concurrency)
             )
             for case in self.cases
         ]
