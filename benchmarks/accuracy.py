@@ -44,6 +44,7 @@ from tapeout.workload import load_model
 
 OUT = Path(__file__).parents[1] / "docs/accuracy.md"
 TRIALS = Path(__file__).parent / "law_trials.csv"
+BURST_TRIALS = Path(__file__).parent / "burst_trials.csv"
 WORST = 20
 _POOL = re.compile(r"D\[(\d+)w (tp\d+-ep\d+(?:-dpattn)?)")
 
@@ -210,6 +211,12 @@ def trials() -> list[str]:
             for row in found
         ),
     ]
+
+
+def burst_trials() -> int:
+    """Rows of the file of settings tried for runs with a burst start."""
+    with BURST_TRIALS.open(encoding="utf-8", newline="") as lines:
+        return sum(1 for _ in csv.DictReader(lines))
 
 
 def decode_pools(rows: Sequence[Mapping[str, str]]) -> list[str]:

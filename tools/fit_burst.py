@@ -142,10 +142,8 @@ def held_out(
             pick = best(groups[source][1], keep[source], token_s)
             for at, label in enumerate(part[name]):
                 if label == one:
-                    same = [t for t in trials if t.words() == pick.words()] or [
-                        best(trials, range(len(curves)), token_s)
-                    ]
-                    found[name].append((curves[at], same[0].errors[at]))
+                    same = next(trial for trial in trials if trial.words() == pick.words())
+                    found[name].append((curves[at], same.errors[at]))
     return found
 
 

@@ -27,7 +27,7 @@ from tapeout.serving.steady import Lengths
 TOKEN_S = 8e-6  # tokeniser, fitted over all engines
 VLLM = EnginePolicy(skipped_steps=3, request_s=0.02, token_s=TOKEN_S)
 SGLANG = EnginePolicy(
-    token_budget=16_384, prefill_alone=True, skipped_steps=2, request_s=0.15, token_s=TOKEN_S
+    token_budget=16_384, prefill_alone=True, skipped_steps=1, request_s=0.15, token_s=TOKEN_S
 )
 TRT = EnginePolicy(
     chunked=False, max_sequences=2048, skipped_steps=3, request_s=0.03, token_s=TOKEN_S
@@ -106,7 +106,7 @@ def _sglang(policy: EnginePolicy, run: Setting) -> EnginePolicy:
     """benchmarks/dsr1_{fp4,fp8}_{b200,h200,mi300x,mi355x}.sh; others run with the defaults."""
     amd = run.placement.system.chip.name.startswith("AMD")
     if amd:
-        policy = replace(policy, request_s=SGLANG_AMD_REQUEST_S, skipped_steps=3)
+        policy = replace(policy, skipped_steps=4, request_s=SGLANG_AMD_REQUEST_S)
     if "deepseek-r1" not in run.placement.architecture.name.lower():
         return policy
     if amd:
