@@ -391,13 +391,20 @@ def test_every_engine_has_a_policy(engine, policy):
     assert usual_policy(engine) is policy
 
 
-def test_a_recipe_sets_what_its_script_sets(placed):
+def test_a_recipe_sets_what_its_script_sets(placed, chip):
     short = Lengths(new=921.6, cached=0.0, output=921.6)
     trt = Setting(placement=placed(stack="trt"), lengths=short, in_flight=4.0)
     assert recipe_policy(trt).wait_steps == 20
     assert recipe_policy(trt).token_budget == 2048 + 200
     wide = Setting(placement=placed(stack="trt", tensor_parallel=8), lengths=short, in_flight=4.0)
     assert recipe_policy(wide).wait_steps == 0
+    chip_b200 = chip(name="NVIDIA B200")
+    deep = placed("deepseek-r1-0528", chip=chip_b200, stack="trt", tensor_parallel=8)
+    assert recipe_policy(Setting(placement=deep, lengths=short, in_flight=64.0)).wait_steps == 40
+    held = recipe_policy(Setting(placement=deep, lengths=short, in_flight=256.0))
+    assert (held.wait_steps, held.token_budget) == (60, 8 * 8192)
+    # 8 (1 + 1/2 + ... + 1/8) prompts until each of 8 ranks has one.
+    assert held.wait_fraction * held.token_budget == pytest.approx(21.743 * 921.6, rel=1e-4)
     plain = Setting(placement=placed(stack="vllm"), lengths=short, in_flight=4.0)
     assert recipe_policy(plain) is VLLM
 
