@@ -214,7 +214,7 @@ def trials() -> list[str]:
 
 
 def burst_trials() -> int:
-    """Rows of the file of settings tried for runs with a burst start."""
+    """Count rows of the file of settings tried for runs with a burst start."""
     with BURST_TRIALS.open(encoding="utf-8", newline="") as lines:
         return sum(1 for _ in csv.DictReader(lines))
 
@@ -320,8 +320,11 @@ def page(rows: Sequence[Mapping[str, str]]) -> str:
         "",
         *table,
         "",
-        "TTFT of closed loops that start with a burst is mostly the queue behind that burst, which "
-        "a steady state does not have; it is printed, not claimed.",
+        "The runs are computed with their burst start and their end (serving/burst.py), set up as "
+        "the published recipes say (serving/policies.py). Host times in TTFT were fitted to the "
+        "fit part by folds (tools/fit_burst.py). What was tried, with its error on the fit part, "
+        f"is in benchmarks/burst_trials.csv ({burst_trials()} rows); none with the report part in "
+        "view.",
         "",
         "80 % band of a measured chip whose software is unknown "
         f"(+-{widths['band_80_measured_chip']:.0%}): {coverage(curves)} of the report part inside. "
