@@ -1,0 +1,351 @@
+"""One serving row, read: what runs where, under which load, and what had to be assumed.
+
+Measured columns are never read here, so that predictions are the same with and without them; of
+the text columns `scenario` and `notes` only the words named in docs/validate.md are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+
+from tapeout.catalog import load
+from tapeout.chip import spec_from_record
+from tapeout.constants import MILLI, PERCENT
+from tapeout.errors import InfeasibleError
+from tapeout.fabric import System, usual_system
+from tapeout.perf import serving_formats, usual_precision
+from tapeout.serving.cases import RANGE_SHARE
+from tapeout.serving.parallelism import Plan, read_plan
+from tapeout.serving.steady import Lengths
+from tapeout.serving.tables import GENERIC, default_of, engine_of
+from tapeout.serving.types import Slo
+from tapeout.workload import ModelArchitecture, TensorFormats, load_model
+
+SLO_PERCENTILE = 99.0  # of the limits of MLPerf
+WIDE_RANGE = "range ratio 0.8"
+PRECISIONS = {
+    # first letters of a text: ours; longer ones first
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+    "fp4": "fp4",
+    "fp8": "fp8",
+    "uint4": "int4",
+    "int4": "int4",
+    "w4a16": "int4",
+    "awq": "int4",
+    "gptq": "int4",
+    "int8": "int8",
+    "w8a8": "int8",
+    "16-bit": "bf16",
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "fp16": "bf16",
+    "float16": "bf16",
+}
+KV = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16", "fp4": "fp4", "nvfp4": "fp4"}
+
+
+class Kind(StrEnum):
+    """What loads the engines."""
+
+    CLOSED = "closed loop"
+    OPEN = "open loop"
+    STATIC = "static batch"
+    LARGEST = "max batch"
+    OBJECTIVE = "load at objective"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """`value` is requests in flight, sequences of a batch, or requests a second; over all chips."""
+
+    kind: Kind
+    value: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """Several tokens a step: k drafts are verified together and kept up to the first wrong one.
+
+    Attributes
+    ----------
+    drafts : int
+    acceptance : float
+        Chance that a draft is right, given that those before it are.
+    draft_share : float
+        Time of one draft pass over that of a plain step.
+    """
+
+    drafts: int
+    acceptance: float
+    draft_share: float
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Mean tokens a sequence gains in a step, `(1 - a^(k+1)) / (1 - a)`."""
+        a, k = self.acceptance, self.drafts
+        return k + 1.0 if a >= 1.0 else (1.0 - a ** (k + 1)) / (1.0 - a)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingCase:
+    """A row ready to be predicted.
+
+    `plan` is None where it is to be derived from the chips and the memory. `assumed` changes the
+    status of the row, `notes` does not.
+    """
+
+    system: System
+    architecture: ModelArchitecture
+    formats: TensorFormats
+    stack: str
+    policy: str
+    chips: int | None
+    plan: Plan | None
+    lengths: Lengths
+    load: Load
+    speculation: Speculation | None
+    objective: Slo
+    wall_power: bool
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Cells of a row and what was assumed while they were read."""
+
+    row: Mapping[str, str]
+    model: str = ""
+    assumed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def text(self, name: str) -> str:
+        """Cell without outer blanks; empty where the column is absent."""
+        return (self.row.get(name) or "").strip()
+
+    @property
+    def scenario(self) -> str:
+        """Words that rules are looked up by; the latencies some sources put there are not used."""
+        return f"{self.text('serving_mode')} {self.text('scenario')}"
+
+    def number(self, name: str) -> float | None:
+        """Positive number of a cell; None where blank.
+
+        Raises
+        ------
+        InfeasibleError
+            The cell is no positive number.
+        """
+        text = self.text(name).replace(",", "")
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0.0):
+            raise InfeasibleError(f"{name} {text!r} is not a positive number")
+        return value
+
+    def filled(self, name: str, scenario: str | None = None) -> float:
+        """Value of a cell, or of the rule for it."""
+        found = self.number(name)
+        if found is not None:
+            return found
+        rule = default_of(name, model=self.model, scenario=scenario or self.scenario)
+        self.assumed.append(rule.words())
+        return rule.value
+
+
+@lru_cache(maxsize=256)
+def _system(name: str) -> System:
+    return usual_system(spec_from_record(load().chip(name)))
+
+
+def read_case(row: Mapping[str, str]) -> ServingCase:
+    """Read one row of the end-to-end table; columns other than chip and model may be absent.
+
+    Raises
+    ------
+    UnknownNameError
+        A chip or model that is in no list.
+    MissingFieldError
+        The chip has neither a bandwidth nor a peak rate.
+    InfeasibleError
+        Chip or model is blank, or a number cannot be read.
+    """
+    read = _Reader(row)
+    for name in ("chip", "model"):
+        if not read.text(name):
+            raise InfeasibleError(f"{name} is blank")
+    system = _system(read.text("chip"))
+    architecture = load_model(read.text("model"))
+    read.model = read.text("model")
+    read.notes.extend(f"chip: {line}" for line in system.chip.assumptions)
+    formats = _formats(read, system, architecture)
+    stack, policy = _engine(read)
+    chips = _chips(read)
+    plan = _plan(read, chips)
+    lengths = _lengths(read)
+    wanted = _load(read)
+    return ServingCase(
+        system=system,
+        architecture=architecture,
+        formats=formats,
+        stack=stack,
+        policy=policy,
+        chips=chips,
+        plan=plan,
+        lengths=lengths,
+        load=wanted,
+        speculation=_speculation(read),
+        objective=_objective(read, wanted),
+        wall_power="wall" in read.text("power_scope").lower(),
+        assumed=tuple(read.assumed),
+        notes=tuple(read.notes),
+    )
+
+
+def _formats(read: _Reader, system: System, architecture: ModelArchitecture) -> TensorFormats:
+    text = read.text("weight_precision").lower()
+    known = next((ours for start, ours in PRECISIONS.items() if text.startswith(start)), None)
+    if known is None:
+        known = usual_precision(system.chip, architecture)
+        why = f"weight_precision {text!r} is not known" if text else "weight_precision is blank"
+        read.assumed.append(f"{why}; {known} is the narrowest served on the chip")
+    formats = serving_formats(system.chip, architecture, known)
+    cache = read.text("kv_precision").lower()
+    if cache in KV:
+        return replace(formats, kv=KV[cache])
+    read.notes.append(f"kv_precision = {formats.kv} (formats table)")
+    return formats
+
+
+def _engine(read: _Reader) -> tuple[str, str]:
+    text = read.text("engine")
+    found = engine_of(text)
+    if found is None:
+        read.assumed.append(f"engine {text!r} is not known; the constants of no engine are used")
+        return GENERIC, "chunked-prefill"
+    if found.stack.lower() != text.lower():
+        read.notes.append(f"engine {text[:40]!r} taken as {found.stack}: {found.note}")
+    return found.stack, found.policy
+
+
+def _chips(read: _Reader) -> int | None:
+    value = read.number("n_chips")
+    if value is None:
+        return None
+    if value != math.floor(value):
+        raise InfeasibleError(f"n_chips {value:g} is not a whole number")
+    return int(value)
+
+
+def _plan(read: _Reader, chips: int | None) -> Plan | None:
+    text = read.text("parallelism")
+    plan = read_plan(text, chips=chips, chip=read.text("chip"))
+    if plan is None:
+        why = f"parallelism {text[:40]!r} is not readable" if text else "parallelism is blank"
+        read.assumed.append(f"{why}; derived from n_chips and memory")
+        return None
+    read.assumed.extend(f"parallelism: {note}" for note in plan.notes)
+    return plan
+
+
+def _lengths(read: _Reader) -> Lengths:
+    share = RANGE_SHARE if WIDE_RANGE in read.text("scenario").lower() else 1.0
+    given = [read.filled(name) for name in ("input_tokens", "output_tokens")]
+    if share != 1.0:
+        read.notes.append(f"lengths {share:g} x nominal ({WIDE_RANGE})")
+    tokens, output = (max(1.0, share * value) for value in given)
+    cached = tokens * _cached_share(read)
+    new = max(1.0, tokens - cached)
+    return Lengths(new=new, cached=tokens - new, output=output)
+
+
+def _cached_share(read: _Reader) -> float:
+    """Share of the input found in a prefix cache: a column, or "N% cache hit" in words."""
+    stated = read.text("cached_input_fraction")
+    words = f"{read.text('scenario')} {read.text('notes')}"
+    hit = re.search(r"(\d+(?:\.\d+)?)\s*% cache hit", words)
+    if stated:
+        value = read.number("cached_input_fraction") if stated != "0" else 0.0
+    else:
+        value = float(hit.group(1)) * PERCENT if hit else 0.0
+    return min(1.0, value or 0.0)
+
+
+_COUNT = re.compile(r"\d[\d,]*(?:\.0+)?")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:req(?:uests?)?\s*/\s*s(?:ec)?|rps|qps)", re.IGNORECASE)
+_AT_ONCE = re.compile(r"(\d+)\s+at once", re.IGNORECASE)
+
+
+def _load(read: _Reader) -> Load:
+    """Load of a row from concurrency_or_qps and the serving mode."""
+    text, mode = read.text("concurrency_or_qps"), read.text("serving_mode").lower()
+    static = "static" in mode
+    if _COUNT.fullmatch(text) and float(text.replace(",", "")) > 0.0:
+        kind = Kind.STATIC if static else Kind.CLOSED
+        return Load(kind=kind, value=float(text.replace(",", "")))
+    if (rate := _RATE.search(text)) and float(rate.group(1)) > 0.0:
+        return Load(kind=Kind.OPEN, value=float(rate.group(1)))
+    if together := _AT_ONCE.search(text):
+        read.assumed.append(f"{together.group(1)} requests at once: a closed loop of as many")
+        return Load(kind=Kind.CLOSED, value=max(1.0, float(together.group(1))))
+    return _load_in_words(read, text.lower(), static=static)
+
+
+def _load_in_words(read: _Reader, text: str, *, static: bool) -> Load:
+    scenario = read.text("scenario").lower()
+    if "max" in text or (not text and "offline" in scenario):
+        return Load(kind=Kind.LARGEST)
+    server = "server" in scenario or "interactive" in scenario
+    if "sla" in text or "slo" in text or "poisson" in text or (not text and server):
+        return Load(kind=Kind.OBJECTIVE)
+    if "single" in read.text("serving_mode").lower():
+        return Load(kind=Kind.CLOSED, value=1.0)
+    rule = default_of("concurrency", model=read.model, scenario=read.scenario)
+    why = f"concurrency_or_qps {text[:40]!r} is not readable" if text else rule.words()
+    read.assumed.append(why if not text else f"{why}; {rule.words()}")
+    return Load(kind=Kind.STATIC if static else Kind.CLOSED, value=rule.value)
+
+
+def _speculation(read: _Reader) -> Speculation | None:
+    text = read.text("spec_decoding").lower()
+    if text in ("", "none", "no", "off", "false", "-"):
+        return None
+    if "see submission" in text or text == "unknown":
+        read.assumed.append("spec_decoding is not stated; none is assumed")
+        return None
+    kind = "draft model" if "draft model" in text else "mtp"
+    stated = re.search(r"(\d+)\s*(?:draft|token|step)", text)
+    rules = {
+        name: default_of(name, model=read.model, scenario=kind)
+        for name in ("drafts", "acceptance", "draft_share")
+    }
+    drafts = int(stated.group(1)) if stated else int(rules["drafts"].value)
+    used = [rule.words() for name, rule in rules.items() if name != "drafts" or not stated]
+    read.assumed.extend(used)
+    return Speculation(
+        drafts=max(1, min(drafts, 16)),
+        acceptance=rules["acceptance"].value,
+        draft_share=rules["draft_share"].value,
+    )
+
+
+def _objective(read: _Reader, wanted: Load) -> Slo:
+    """Limits of the benchmark; looked up and listed only where the load is defined by them."""
+    if wanted.kind is not Kind.OBJECTIVE:
+        return Slo(ttft_s=math.inf, tpot_s=math.inf)
+    limits = []
+    for name in ("ttft_ms", "tpot_ms"):
+        rule = default_of(name, model=read.model, scenario=read.scenario)
+        (read.notes if rule.status == "published" else read.assumed).append(f"limit {rule.words()}")
+        limits.append(rule.value * MILLI)
+    return Slo(ttft_s=limits[0], tpot_s=limits[1], percentile=SLO_PERCENTILE)
