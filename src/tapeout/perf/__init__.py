@@ -14,15 +14,24 @@ from tapeout.perf.memory import (
 from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
 from tapeout.perf.placing import in_words, placements
 from tapeout.perf.power import CappedStep, ChipPower, PowerScope, capped, chip_power, stretched
-from tapeout.perf.types import Degrees, Placement, StepCost, TimingModel
+from tapeout.perf.types import (
+    TIGHT_MEMORY,
+    Degrees,
+    MemorySettings,
+    Placement,
+    StepCost,
+    TimingModel,
+)
 
 __all__ = [
     "IDEAL",
+    "TIGHT_MEMORY",
     "CappedStep",
     "ChipPower",
     "Degrees",
     "Fit",
     "MemoryMap",
+    "MemorySettings",
     "PhysicalModel",
     "Placement",
     "PowerScope",

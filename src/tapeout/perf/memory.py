@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.constants import GIGA
 from tapeout.errors import DoesNotFitError
 from tapeout.numerics import Floats
 from tapeout.perf.sharding import shard
@@ -25,9 +24,7 @@ from tapeout.workload import (
 )
 from tapeout.workload.parts import Mixer
 
-USABLE_FRACTION = 0.92  # default of vLLM 0.19 and later: gpu_memory_utilization
-BUFFER_BYTES = 3.0 * GIGA  # assumption: graphs and communicators take 1-6 GB (reference 1.7)
-TOKEN_BUDGET = 8192  # default of the vLLM API server on chips of 70 GiB and more
+TOKEN_BUDGET = 8192  # tokens of the step that tables are made for; every expert is hit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +157,8 @@ def _kv_share(architecture: ModelArchitecture, formats: TensorFormats, tensor: i
 
 def activation_peak_bytes(placement: Placement) -> float:
     """Largest operator of a step that fills the token budget, inputs and outputs twice. [B]."""
-    return _activations(placement.architecture, placement.formats, placement.degrees)
+    whole = _activations(placement.architecture, placement.formats, placement.degrees)
+    return whole * placement.memory.token_budget / TOKEN_BUDGET
 
 
 @lru_cache(maxsize=1024)
@@ -196,8 +194,8 @@ def memory_map(
         kv_bytes=kept * local,
         state_bytes=states * local,
         activation_bytes=activation_peak_bytes(placement),
-        buffer_bytes=BUFFER_BYTES,
-        available_bytes=USABLE_FRACTION * chip.memory_bytes,
+        buffer_bytes=placement.memory.buffer_bytes,
+        available_bytes=placement.memory.usable_fraction * chip.memory_bytes,
     )
 
 

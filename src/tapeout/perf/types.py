@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tapeout.constants import GIGA
 from tapeout.fabric.types import System
 from tapeout.numerics import Floats, Ints
 from tapeout.workload.architecture import ModelArchitecture
@@ -28,6 +29,33 @@ class Degrees:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySettings:
+    """How an engine divides the memory of a chip.
+
+    Attributes
+    ----------
+    usable_fraction : float
+        Of the memory; the default is that of vLLM 0.19 and later (gpu_memory_utilization).
+    buffer_bytes : float
+        Graphs and communicators take 1-6 GB (reference 1.7). [B]
+    token_budget : int
+        Tokens of the largest step, which activations are sized for; the default is that of the
+        vLLM API server on chips of 70 GiB and more.
+    """
+
+    usable_fraction: float = 0.92
+    buffer_bytes: float = 3.0 * GIGA
+    token_budget: int = 8192
+
+
+TIGHT_MEMORY = MemorySettings(usable_fraction=0.97, buffer_bytes=GIGA, token_budget=2048)
+"""What operators set where the weights leave little room: few or no captured graphs, small steps.
+
+Measured runs prove it: DeepSeek-R1 in fp8 on four GB200, DeepSeek-V4-Pro on eight H200 with
+attention replicas, Llama-3-70B in bf16 on four A100 of 40 GB do not fit with the defaults."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """One replica: which model, on which chips, cut how, in which formats, by which software."""
 
@@ -39,6 +67,7 @@ class Placement:
     data_parallel: int = 1  # attention replicas sharing one set of experts
     formats: TensorFormats
     stack: str = "generic"
+    memory: MemorySettings = MemorySettings()
 
     @property
     def degrees(self) -> Degrees:

@@ -12,6 +12,7 @@ from importlib import resources
 from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
 from tapeout.perf import (
+    TIGHT_MEMORY,
     Degrees,
     Placement,
     TimingModel,
@@ -159,7 +160,8 @@ def _weights_share(case: ServingCase, degrees: Degrees) -> float:
 
 
 def _placement(case: ServingCase, degrees: Degrees) -> Placement:
-    return Placement(
+    """Place the model; where the defaults hold not one sequence, as tight engines do."""
+    placement = Placement(
         architecture=case.architecture,
         system=case.system,
         tensor_parallel=degrees.tensor,
@@ -169,6 +171,9 @@ def _placement(case: ServingCase, degrees: Degrees) -> Placement:
         formats=case.formats,
         stack=case.stack,
     )
+    if max_sequences(placement, case.lengths.context) >= 1:
+        return placement
+    return replace(placement, memory=TIGHT_MEMORY)
 
 
 def _run(case: ServingCase, plan: Plan, model: TimingModel, note: str) -> ServingPrediction:
@@ -240,8 +245,17 @@ class _Run:
             mode=mode,
             model=self.model,
             assumed=(*case.assumed, *missed),
-            notes=(*(note for note in (self.note, *told) if note), *case.notes),
+            notes=(*(note for note in (self.note, *told, self._memory(case)) if note), *case.notes),
         )
+
+
+    def _memory(self, case: ServingCase) -> str:
+        """What had to be done to the memory map for the row to fit."""
+        if self.placement.memory != TIGHT_MEMORY:
+            return ""
+        if max_sequences(self.placement, case.lengths.context) < 1:
+            return "memory: does not fit by our map even with tight settings; timed all the same"
+        return "memory: fits with tight engine settings only"
 
 
 def _mode(case: ServingCase, plan: Plan) -> str:
