@@ -34,6 +34,7 @@ class Replica:
     """Means of one replica, in steps.
 
     `power_w` is per chip, hosts apart; `sequences` decode. `note` says what a reader should know.
+    `in_flight` is the mean number of requests in the replica where that is not the load itself.
     """
 
     steps_per_s: float
@@ -43,6 +44,7 @@ class Replica:
     sequences: float
     log_sd: float
     note: str = ""
+    in_flight: float = math.nan
 
 
 def in_closed_loop(
@@ -177,6 +179,7 @@ def in_static_batch(
         sequences=together,
         log_sd=decode.log_sd,
         note=f"{turns} batches one after another" if turns > 1 else "",
+        in_flight=together * (turns + 1) / 2.0,  # those of later turns wait, those done are gone
     )
 
 

@@ -226,8 +226,10 @@ class _Run:
         output = gain * self.steps_per_s_per_chip
         mode = _mode(case, self.plan)
         host_w = case.system.host_w if case.wall_power else 0.0
-        missed = (self.replica.note,) if "misses" in self.replica.note else ()
-        told = (self.replica.note,) if self.replica.note and not missed else ()
+        missed = [self.replica.note] if "misses" in self.replica.note else []
+        told = [self.replica.note] if self.replica.note and not missed else []
+        memory = self._memory(case)
+        (missed if "does not fit" in memory else told).append(memory)
         return ServingPrediction(
             output_tokens_per_s_per_chip=output,
             total_tokens_per_s_per_chip=output
@@ -245,9 +247,8 @@ class _Run:
             mode=mode,
             model=self.model,
             assumed=(*case.assumed, *missed),
-            notes=(*(note for note in (self.note, *told, self._memory(case)) if note), *case.notes),
+            notes=(*(note for note in (self.note, *told) if note), *case.notes),
         )
-
 
     def _memory(self, case: ServingCase) -> str:
         """What had to be done to the memory map for the row to fit."""
@@ -287,8 +288,10 @@ def _replicas(
         return found, _in_flight(found, lengths) * workers, 1.0
     each = value / workers
     share = min(1.0, each)  # fewer requests than replicas leave some idle
-    law = in_static_batch if kind is Kind.STATIC else in_closed_loop
-    return law(timing, placement, lengths, max(each, 1.0)), value, share
+    if kind is Kind.STATIC:
+        found = in_static_batch(timing, placement, lengths, max(each, 1.0))
+        return found, found.in_flight * workers * share, share
+    return in_closed_loop(timing, placement, lengths, max(each, 1.0)), value, share
 
 
 def _in_flight(found: Replica, lengths: Lengths) -> float:

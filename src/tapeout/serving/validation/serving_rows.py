@@ -1,0 +1,245 @@
+"""`validate serving`: a prediction for every row of a table, and its score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tapeout.constants import MILLI
+from tapeout.errors import InfeasibleError, TapeoutError
+from tapeout.perf import PhysicalModel, TimingModel
+from tapeout.serving.sanity import Finding, check_prediction
+from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
+from tapeout.serving.validation.files import Table, joined, number_text, read_table
+from tapeout.serving.validation.inputs import ServingCase, read_case
+from tapeout.serving.validation.predicting import (
+    QUANTITIES,
+    ServingPrediction,
+    band,
+    predict_serving,
+)
+from tapeout.serving.validation.scoring import GroupScore, Scored, measured_number, score
+
+NEEDED = ("chip", "model")
+LLM = "model"
+TIMING_MODEL = "timing_model"  # "model" is the language model of the row and is echoed
+PREDICTED = tuple(f"predicted_{name}" for name in QUANTITIES)
+COLUMNS = (
+    *(f"{name}{suffix}" for name in PREDICTED for suffix in ("", "_low", "_high")),
+    TIMING_MODEL,
+    "status",
+    "assumptions",
+    "reason",
+)
+TIMES = ("ttft_ms", "tpot_ms")
+CURVE = ("chip", "engine", "model", "weight_precision", "parallelism")
+LENGTHS = ("input_tokens", "output_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A row with its case and prediction, or the reason why there is none."""
+
+    row: Mapping[str, str]
+    case: ServingCase | None = None
+    prediction: ServingPrediction | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What `validate` gives back.
+
+    Attributes
+    ----------
+    columns, rows
+        The table with its predictions, in the order of the input.
+    scores : list of GroupScore
+        Empty where nothing was measured.
+    status : mapping of status word to number of rows
+    violations : list of (row number from 1, Finding)
+        Laws that our own predictions break; none is the rule.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...]
+    scores: list[GroupScore]
+    status: Mapping[str, int]
+    violations: list[tuple[int, Finding]]
+
+
+def validate_serving(
+    path: Path,
+    *,
+    anchors: Path | None = None,
+    by: Sequence[str] = ("serving_mode", "chip"),
+    model: TimingModel | None = None,
+) -> Validation:
+    """Predict every row of a table and score those that were measured.
+
+    Raises
+    ------
+    InfeasibleError
+        A file cannot be read, or a grouping column is not there.
+    """
+    timing = model or PhysicalModel()
+    table = read_table(path, NEEDED)
+    unknown = [name for name in by if name not in table.columns and name not in DEFAULT_BY]
+    if unknown:
+        raise InfeasibleError(f"no column {unknown[0]!r} to group by in {path}")
+    known = anchors_of(read_table(anchors, NEEDED), timing) if anchors else NO_ANCHORS
+    return answer_table(table, by=by, timing=timing, anchors=known)
+
+
+DEFAULT_BY = ("serving_mode", "chip")
+
+
+def answer_table(
+    table: Table, *, by: Sequence[str], timing: TimingModel, anchors: Anchors
+) -> Validation:
+    """As `validate_serving`, of tables already read."""
+    kept = [name for name in table.columns if name not in COLUMNS]
+    answers = [_corrected(_answer(row, timing), anchors) for row in table.rows]
+    rows = [_cells(one, kept, timing.name) for one in answers]
+    status = dict.fromkeys(("ok", "assumed", "unanswered"), 0)
+    for row in rows:
+        status[row["status"]] += 1
+    found = [
+        (number, finding)
+        for number, one in enumerate(answers, start=1)
+        if one.prediction is not None
+        for finding in check_prediction(one.prediction, one.case)
+        if finding.fires
+    ]
+    return Validation(
+        columns=(*kept, *COLUMNS),
+        rows=tuple(rows),
+        scores=score(scored for one in answers for scored in _scored(one, by)),
+        status=status,
+        violations=found,
+    )
+
+
+def _answer(row: Mapping[str, str], timing: TimingModel) -> Answer:
+    try:
+        case = read_case(row)
+        return Answer(row=row, case=case, prediction=predict_serving(case, timing))
+    except (TapeoutError, ArithmeticError, ValueError) as error:
+        return Answer(row=row, reason=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _keys(row: Mapping[str, str]) -> tuple[str, str, str]:
+    """Keys of the corrections: engine on chip, model on it, the curve."""
+    cell = {name: (row.get(name) or "").strip().lower() for name in (*CURVE, *LENGTHS)}
+    pair = f"{cell['chip']}|{cell['engine']}"
+    curve = "|".join(cell.values())
+    return pair, f"{pair}|{cell['model']}", f"curve {curve}"
+
+
+def anchors_of(table: Table, timing: TimingModel) -> Anchors:
+    """One log factor on time for each key, from TPOT and output rate of measured rows."""
+    rows = []
+    for row in table.rows:
+        one = _answer(row, timing)
+        if one.prediction is None:
+            continue
+        ratios = _time_ratios(row, one.prediction)
+        if ratios:
+            rows.append((_keys(row), sum(ratios) / len(ratios)))
+    return fit_anchors(rows)
+
+
+def _time_ratios(row: Mapping[str, str], prediction: ServingPrediction) -> list[float]:
+    """log(measured / predicted time), once from TPOT and once from the output rate."""
+    found = []
+    tpot = measured_number(row, "tpot_ms")
+    rate = measured_number(row, "output_tok_s_per_chip")
+    if tpot:
+        found.append(math.log(tpot * MILLI / prediction.tpot_s))
+    if rate:
+        found.append(math.log(prediction.output_tokens_per_s_per_chip / rate))
+    return found
+
+
+def _corrected(answer: Answer, anchors: Anchors) -> Answer:
+    """Stretch all times of a prediction by the factor of its anchors, so that Little's law holds.
+
+    Power stays: joules a token change with the time of the static part only, and rated power
+    limits it; its band covers that.
+    """
+    keys = _keys(answer.row)
+    factor = math.exp(anchors.log_factor(keys))
+    if answer.prediction is None or anchors is NO_ANCHORS:
+        return answer
+    old = answer.prediction
+    share = anchors.band_share(keys)
+    return replace(
+        answer,
+        prediction=replace(
+            old,
+            output_tokens_per_s_per_chip=old.output_tokens_per_s_per_chip / factor,
+            total_tokens_per_s_per_chip=old.total_tokens_per_s_per_chip / factor,
+            ttft_s=old.ttft_s * factor,
+            tpot_s=old.tpot_s * factor,
+            log_sd={name: value * share for name, value in old.log_sd.items()},
+            notes=(f"anchors: times x {factor:.3f}", *old.notes) if share < 1.0 else old.notes,
+        ),
+    )
+
+
+def values_of(prediction: ServingPrediction) -> dict[str, float]:
+    """The five quantities in the units of the table."""
+    return {
+        "output_tok_s_per_chip": prediction.output_tokens_per_s_per_chip,
+        "total_tok_s_per_chip": prediction.total_tokens_per_s_per_chip,
+        "ttft_ms": prediction.ttft_s / MILLI,
+        "tpot_ms": prediction.tpot_s / MILLI,
+        "power_w_per_chip": prediction.power_w_per_chip,
+    }
+
+
+def _cells(answer: Answer, kept: Sequence[str], timing: str) -> dict[str, str]:
+    cells = {name: answer.row[name] for name in kept}
+    found = answer.prediction
+    if found is None:
+        return cells | {TIMING_MODEL: timing, "status": "unanswered", "reason": answer.reason}
+    for name, value in values_of(found).items():
+        low, high = band(value, found.log_sd[name])
+        cells[f"predicted_{name}"] = number_text(value)
+        cells[f"predicted_{name}_low"] = number_text(low)
+        cells[f"predicted_{name}_high"] = number_text(high)
+    return cells | {
+        TIMING_MODEL: found.model,
+        "status": "assumed" if found.assumed else "ok",
+        "assumptions": joined((*found.assumed, *found.notes)),
+        "reason": "",
+    }
+
+
+def _scored(answer: Answer, by: Sequence[str]) -> list[Scored]:
+    """Measured quantities of a row beside their predictions."""
+    group = " | ".join((answer.row.get(name) or "").strip() or "-" for name in by)
+    values = values_of(answer.prediction) if answer.prediction else {}
+    found = []
+    for name in QUANTITIES:
+        measured = measured_number(answer.row, name)
+        if measured is None:
+            continue
+        value = values.get(name, math.nan)
+        low, high = (math.nan, math.nan)
+        if answer.prediction is not None:
+            low, high = band(value, answer.prediction.log_sd[name])
+        found.append(
+            Scored(
+                group=group,
+                quantity=name,
+                curve=_keys(answer.row)[2],
+                measured=measured,
+                predicted=value,
+                low=low,
+                high=high,
+            )
+        )
+    return found
