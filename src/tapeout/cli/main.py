@@ -13,6 +13,8 @@ import typer
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
 from tapeout.cli.calibrate import calibrate
+from tapeout.cli import check as check_cli
+from tapeout.cli import validate as validate_cli
 from tapeout.cli.perf import perf
 from tapeout.cli.show import show
 from tapeout.errors import Problem, ProblemsError, TapeoutError
@@ -195,6 +197,8 @@ app.command()(show)
 app.command()(perf)
 app.command()(calibrate)
 app.add_typer(catalog_cli.app, name="catalog")
+app.add_typer(validate_cli.app, name="validate")
+app.add_typer(check_cli.app, name="check")
 
 
 def run() -> None:
