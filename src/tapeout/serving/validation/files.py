@@ -36,7 +36,8 @@ def read_table(path: Path, needed: Sequence[str]) -> Table:
         text = path.read_text(encoding=ENCODING)
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InfeasibleError(f"{path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise InfeasibleError(f"{path} cannot be read: {why}") from error
     if not lines or not any(cell.strip() for cell in lines[0]):
         raise InfeasibleError(f"{path} is empty; its first line must name the columns")
     columns = tuple(cell.strip() for cell in lines[0])

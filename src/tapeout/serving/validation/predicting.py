@@ -55,6 +55,8 @@ class ServingPrediction:
     ----------
     log_sd : mapping of quantity to float
         Of the logarithm of each of `QUANTITIES`.
+    base_log_sd : float
+        Of the timing model alone.
     requests : float
         In flight over all chips, for Little's law; of a static batch, the batch.
     placement : Placement
@@ -71,6 +73,7 @@ class ServingPrediction:
     tpot_s: float
     power_w_per_chip: float
     log_sd: dict[str, float]
+    base_log_sd: float
     requests: float
     placement: Placement
     workers: int
@@ -239,6 +242,7 @@ class _Run:
             tpot_s=self.replica.step_s / gain,
             power_w_per_chip=self.replica.power_w + host_w,
             log_sd={name: self.replica.log_sd * band_factor(mode, name) for name in QUANTITIES},
+            base_log_sd=self.replica.log_sd,
             requests=self.requests,
             placement=self.placement,
             workers=self.plan.main.workers,

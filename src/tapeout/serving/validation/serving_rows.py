@@ -10,10 +10,11 @@ from pathlib import Path
 from tapeout.constants import MILLI
 from tapeout.errors import InfeasibleError, TapeoutError
 from tapeout.perf import PhysicalModel, TimingModel
+from tapeout.serving.cases import RANGE_SHARE
 from tapeout.serving.sanity import Finding, check_prediction
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
 from tapeout.serving.validation.files import Table, joined, number_text, read_table
-from tapeout.serving.validation.inputs import ServingCase, read_case
+from tapeout.serving.validation.inputs import WIDE_RANGE, ServingCase, read_case
 from tapeout.serving.validation.predicting import (
     QUANTITIES,
     ServingPrediction,
@@ -128,6 +129,17 @@ def _answer(row: Mapping[str, str], timing: TimingModel) -> Answer:
         return Answer(row=row, case=case, prediction=predict_serving(case, timing))
     except (TapeoutError, ArithmeticError, ValueError) as error:
         return Answer(row=row, reason=" ".join(str(error).split()) or type(error).__name__)
+
+
+def curve_of(row: Mapping[str, str]) -> str:
+    """Key of the curve of any row, by which `serving.split` parts the table.
+
+    That of `serving.cases.Case.curve` where the row is one; blank lengths count as 0.
+    """
+    share = RANGE_SHARE if WIDE_RANGE in (row.get("scenario") or "") else 1.0
+    tokens = "/".join(f"{share * (measured_number(row, name) or 0.0):.0f}" for name in LENGTHS)
+    parts = (row.get(name) or "" for name in CURVE)
+    return "|".join((*parts, tokens))
 
 
 def _keys(row: Mapping[str, str]) -> tuple[str, str, str]:
