@@ -20,6 +20,7 @@ from tapeout.serving.validation.predicting import (
     ServingPrediction,
     band,
     predict_serving,
+    stretched,
 )
 from tapeout.serving.validation.scoring import GroupScore, Scored, measured_number, score
 
@@ -34,7 +35,6 @@ COLUMNS = (
     "assumptions",
     "reason",
 )
-TIMES = ("ttft_ms", "tpot_ms")
 CURVE = ("chip", "engine", "model", "weight_precision", "parallelism")
 LENGTHS = ("input_tokens", "output_tokens")
 
@@ -157,13 +157,13 @@ def anchors_of(table: Table, timing: TimingModel) -> Anchors:
         one = _answer(row, timing)
         if one.prediction is None:
             continue
-        ratios = _time_ratios(row, one.prediction)
+        ratios = time_ratios(row, one.prediction)
         if ratios:
             rows.append((_keys(row), sum(ratios) / len(ratios)))
     return fit_anchors(rows)
 
 
-def _time_ratios(row: Mapping[str, str], prediction: ServingPrediction) -> list[float]:
+def time_ratios(row: Mapping[str, str], prediction: ServingPrediction) -> list[float]:
     """log(measured / predicted time), once from TPOT and once from the output rate."""
     found = []
     tpot = measured_number(row, "tpot_ms")
@@ -176,11 +176,7 @@ def _time_ratios(row: Mapping[str, str], prediction: ServingPrediction) -> list[
 
 
 def _corrected(answer: Answer, anchors: Anchors) -> Answer:
-    """Stretch all times of a prediction by the factor of its anchors, so that Little's law holds.
-
-    Power stays: joules a token change with the time of the static part only, and rated power
-    limits it; its band covers that.
-    """
+    """Stretch all times of a prediction by the factor of its anchors."""
     keys = _keys(answer.row)
     factor = math.exp(anchors.log_factor(keys))
     if answer.prediction is None or anchors is NO_ANCHORS:
@@ -190,11 +186,7 @@ def _corrected(answer: Answer, anchors: Anchors) -> Answer:
     return replace(
         answer,
         prediction=replace(
-            old,
-            output_tokens_per_s_per_chip=old.output_tokens_per_s_per_chip / factor,
-            total_tokens_per_s_per_chip=old.total_tokens_per_s_per_chip / factor,
-            ttft_s=old.ttft_s * factor,
-            tpot_s=old.tpot_s * factor,
+            stretched(old, factor),
             log_sd={name: value * share for name, value in old.log_sd.items()},
             notes=(f"anchors: times x {factor:.3f}", *old.notes) if share < 1.0 else old.notes,
         ),

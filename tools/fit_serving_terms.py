@@ -1,0 +1,274 @@
+"""Fit the stack terms and the bands of serving rows on the fit part of the end-to-end table.
+
+    python tools/fit_serving_terms.py DATA
+
+Writes data/terms.csv and data/bands.csv of tapeout.serving and appends what was tried to
+benchmarks/valid_trials.csv. Rows of the report part are never predicted here. Levels and
+shrinkage of the terms are chosen by folds of curves inside the fit part, and the bands are fitted
+to errors that each fold has with the terms of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime as dt
+import hashlib
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tapeout.constants import Z80
+from tapeout.errors import TapeoutError
+from tapeout.perf import PhysicalModel, TimingModel
+from tapeout.serving.measured import read_rows
+from tapeout.serving.scoring import curve_weights, weighted_quantile
+from tapeout.serving.split import is_fit_curve
+from tapeout.serving.validation.inputs import read_case
+from tapeout.serving.validation.predicting import QUANTITIES, TIMES, predict_serving, run_keys
+from tapeout.serving.validation.scoring import measured_number
+from tapeout.serving.validation.serving_rows import curve_of, time_ratios, values_of
+from tapeout.serving.validation.terms import NO_TERMS, Terms, fit_terms
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "src/tapeout/serving/data"
+TRIALS = ROOT / "benchmarks/valid_trials.csv"
+FOLDS = 5
+SHARE = 0.8
+LEAST_ROWS = 20  # below it the plain kind of load, or all, speaks
+LEAST_CURVES = 5
+ANY = "*"
+LEVELS = ((), (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (1, 3), (3,), (1, 3, 4), (0, 1, 2, 3, 4))
+PRIORS = (0.5, 1.0, 3.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One row of the fit part, predicted without terms."""
+
+    curve: str
+    mode: str
+    keys: tuple[str, ...]
+    base_log_sd: float
+    time_log_ratio: float  # measured / predicted; nan where no time was measured
+    log_ratio: Mapping[str, float]  # measured / predicted of each quantity
+
+    @property
+    def fold(self) -> int:
+        """Fold of its curve."""
+        return hashlib.sha256(f"terms|{self.curve}".encode()).digest()[0] % FOLDS
+
+    def corrected(self, terms: Terms) -> dict[str, float]:
+        """Log ratios once all times are stretched; power is left alone."""
+        shift = terms.log_factor(self.keys)
+        sign = {name: 1.0 if name in TIMES else -1.0 for name in QUANTITIES}
+        sign["power_w_per_chip"] = 0.0
+        return {name: value - sign[name] * shift for name, value in self.log_ratio.items()}
+
+
+def points_of(rows: Iterable[Mapping[str, str]], model: TimingModel) -> list[Point]:
+    """Predict the fit part."""
+    found: list[Point] = []
+    for row in rows:
+        curve = curve_of(row)
+        if not is_fit_curve(curve) or row["quality"] not in ("A", "B"):
+            continue
+        try:
+            case = read_case(row)
+            one = predict_serving(case, model, NO_TERMS)
+        except TapeoutError as error:
+            print(f"{row['row_id']}: {error}", file=sys.stderr)
+            continue
+        ratios = time_ratios(row, one)
+        found.append(
+            Point(
+                curve=curve,
+                mode=one.mode,
+                keys=run_keys(case, one.mode),
+                base_log_sd=one.base_log_sd,
+                time_log_ratio=sum(ratios) / len(ratios) if ratios else math.nan,
+                log_ratio={
+                    name: math.log(measured / value)
+                    for name, value in values_of(one).items()
+                    if (measured := measured_number(row, name))
+                },
+            )
+        )
+    return found
+
+
+def fitted(points: Sequence[Point], prior: float, levels: Sequence[int]) -> Terms:
+    """Terms of the means of the curves."""
+    by_curve: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    for one in points:
+        if one.keys and math.isfinite(one.time_log_ratio):
+            by_curve.setdefault((one.curve, one.keys), []).append(one.time_log_ratio)
+    return fit_terms(
+        [(keys, sum(some) / len(some)) for (_, keys), some in by_curve.items()], prior, levels
+    )
+
+
+def held_out(
+    points: Sequence[Point], prior: float, levels: Sequence[int]
+) -> list[dict[str, float]]:
+    """Log ratios of each point with the terms of the other folds."""
+    terms = [
+        fitted([one for one in points if one.fold != fold], prior, levels) for fold in range(FOLDS)
+    ]
+    return [one.corrected(terms[one.fold]) for one in points]
+
+
+def cross_validated(points: Sequence[Point], left: Sequence[Mapping[str, float]]) -> list[float]:
+    """Median and p90 of the error of output rate and TPOT, loads with terms, curves equal."""
+    found = []
+    for name in ("output_tok_s_per_chip", "tpot_ms"):
+        some = [
+            (one.curve, abs(math.expm1(-values[name])))
+            for one, values in zip(points, left, strict=True)
+            if one.keys and name in values
+        ]
+        weights = curve_weights([curve for curve, _ in some])
+        off = np.array([error for _, error in some])
+        found += [weighted_quantile(off, weights, share) for share in (0.5, 0.9)]
+    return found
+
+
+def choose(points: Sequence[Point]) -> tuple[float, tuple[int, ...], list[list[str]]]:
+    """Prior and levels with the least sum of median and p90 / 3 of both quantities."""
+    best, chosen, trials = math.inf, (1.0, LEVELS[0]), []
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    for levels in LEVELS:
+        for prior in PRIORS if levels else PRIORS[:1]:
+            errors = cross_validated(points, held_out(points, prior, levels))
+            loss = errors[0] + errors[2] + (errors[1] + errors[3]) / 3.0
+            setting = f"levels {'+'.join(map(str, levels)) or 'none'} prior {prior:g}"
+            for name, at in (("output rate", 0), ("TPOT", 2)):
+                trials.append(
+                    [today, f"terms: {name}", setting, f"{errors[at]:.4f}", f"{errors[at + 1]:.4f}"]
+                )
+            if loss < best:
+                best, chosen = loss, (prior, levels)
+    return *chosen, trials
+
+
+Residual = tuple[str, str, str, float]  # mode, quantity, curve, log error over log_sd
+
+
+def factor(values: list[float]) -> float:
+    """Factor on log_sd with which 80 % of the values are inside."""
+    return float(np.quantile(np.abs(values), SHARE)) / Z80
+
+
+def table(found: Sequence[Residual]) -> dict[tuple[str, str], tuple[float, int, int]]:
+    """Factor, rows and curves of every kind of load and quantity with enough of both."""
+    out = {}
+    modes = [ANY, *sorted({mode for mode, *_ in found})]
+    for mode in modes:
+        for name in QUANTITIES:
+            some = [(c, e) for m, q, c, e in found if q == name and mode in (ANY, m)]
+            curves = len({curve for curve, _ in some})
+            if mode == ANY or (len(some) >= LEAST_ROWS and curves >= LEAST_CURVES):
+                out[mode, name] = (factor([e for _, e in some]), len(some), curves)
+    return out
+
+
+def looked_up(
+    known: Mapping[tuple[str, str], tuple[float, int, int]], mode: str, name: str
+) -> float:
+    """As `predicting.band_factor` looks it up."""
+    for key in (mode, mode.removesuffix(", speculative"), ANY):
+        if (key, name) in known:
+            return known[key, name][0]
+    raise KeyError(name)
+
+
+def coverage(found: Sequence[Residual], folds: Sequence[int]) -> dict[str, tuple[int, float]]:
+    """Rows and coverage by quantity, every fold with the factors of the others."""
+    inside: dict[str, list[bool]] = {}
+    for fold in range(FOLDS):
+        known = table([one for one, own in zip(found, folds, strict=True) if own != fold])
+        for (mode, name, _, error), own in zip(found, folds, strict=True):
+            if own == fold:
+                hit = abs(error) <= Z80 * looked_up(known, mode, name)
+                inside.setdefault(name, []).append(hit)
+                inside.setdefault(f"{name}, {mode}", []).append(hit)
+    return {name: (len(hits), float(np.mean(hits))) for name, hits in sorted(inside.items())}
+
+
+def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def main() -> int:
+    """Choose, fit, check by folds, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--dry-run", action="store_true", help="print only")
+    options = parser.parse_args()
+    model = PhysicalModel()
+    try:
+        points = points_of(read_rows(options.data), model)
+    except TapeoutError as error:
+        print(error, file=sys.stderr)
+        return 2
+    prior, levels, trials = choose(points)
+    for line in trials:
+        print(*line)
+    print(f"chosen: prior {prior:g}, levels {levels}")
+    left = held_out(points, prior, levels)
+    found = [
+        (one.mode, name, one.curve, value / one.base_log_sd)
+        for one, values in zip(points, left, strict=True)
+        for name, value in values.items()
+    ]
+    folds = [one.fold for one, values in zip(points, left, strict=True) for _ in values]
+    known = table(found)
+    for (mode, name), (value, rows, curves) in known.items():
+        print(f"{mode:28} {name:24} x {value:5.2f}  {rows} rows, {curves} curves")
+    for name, (rows, share) in coverage(found, folds).items():
+        print(f"held-out folds of the fit part: {name:50} {rows:5} rows, {share:.1%} inside")
+    if options.dry_run:
+        return 0
+    terms = fitted(points, prior, levels)
+    write(
+        DATA / "terms.csv",
+        ("key", "log_factor", "note"),
+        (
+            (key, f"{value:.4f}", f"fit part, {model.name}; tools/fit_serving_terms.py")
+            for key, value in sorted(terms.factors.items())
+        ),
+    )
+    write(
+        DATA / "bands.csv",
+        ("mode", "quantity", "factor", "rows", "curves", "note"),
+        (
+            (
+                mode,
+                name,
+                f"{value:.3f}",
+                rows,
+                curves,
+                f"held-out folds of the fit part, {model.name}",
+            )
+            for (mode, name), (value, rows, curves) in known.items()
+        ),
+    )
+    new = not TRIALS.exists()
+    with TRIALS.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(("date", "part", "setting", "cv_median", "cv_p90", "note"))
+        writer.writerows([*line, model.name] for line in trials)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
