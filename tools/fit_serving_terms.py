@@ -5,7 +5,9 @@
 Writes data/terms.csv and data/bands.csv of tapeout.serving and appends what was tried to
 benchmarks/valid_trials.csv. Rows of the report part are never predicted here. Levels and
 shrinkage of the terms are chosen by folds of curves inside the fit part, and the bands are fitted
-to errors that each fold has with the terms of the others.
+to errors that each fold has with the terms of the others. The timing model was fitted to the
+closed loops of the fit part, its effects of engines included: for the bands those effects are
+taken out and fitted anew without the fold, or the bands would be too narrow for other curves.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ import hashlib
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tapeout.constants import Z80
 from tapeout.errors import TapeoutError
-from tapeout.perf import PhysicalModel, TimingModel
+from tapeout.perf import PhysicalModel, effect_keys
 from tapeout.serving.measured import read_rows
 from tapeout.serving.scoring import curve_weights, weighted_quantile
 from tapeout.serving.split import is_fit_curve
-from tapeout.serving.validation.inputs import read_case
+from tapeout.serving.validation.inputs import ServingCase, read_case
 from tapeout.serving.validation.predicting import QUANTITIES, TIMES, predict_serving, run_keys
 from tapeout.serving.validation.scoring import measured_number
 from tapeout.serving.validation.serving_rows import curve_of, time_ratios, values_of
-from tapeout.serving.validation.terms import NO_TERMS, Terms, fit_terms
+from tapeout.serving.validation.terms import NO_TERMS, PLAIN, Terms, fit_terms
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "src/tapeout/serving/data"
@@ -43,6 +45,7 @@ LEAST_ROWS = 20  # below it the plain kind of load, or all, speaks
 LEAST_CURVES = 5
 ANY = "*"
 LEVELS = ((), (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (1, 3), (3,), (1, 3, 4), (0, 1, 2, 3, 4))
+PLAIN_LEVELS, PLAIN_PRIOR = (0, 1, 2), 1.0  # as the effects of the timing model
 PRIORS = (0.5, 1.0, 3.0, 10.0)
 
 
@@ -70,16 +73,23 @@ class Point:
         return {name: value - sign[name] * shift for name, value in self.log_ratio.items()}
 
 
-def points_of(rows: Iterable[Mapping[str, str]], model: TimingModel) -> list[Point]:
-    """Predict the fit part."""
+def without_effects(model: PhysicalModel) -> PhysicalModel:
+    """The same constants, no engine known."""
+    return replace(model, fit=replace(model.fit, effects={}))
+
+
+def points_of(rows: Iterable[Mapping[str, str]], model: PhysicalModel) -> list[Point]:
+    """Predict the fit part; closed loops without the effects they were fitted to."""
     found: list[Point] = []
+    bare = without_effects(model)
     for row in rows:
         curve = curve_of(row)
         if not is_fit_curve(curve) or row["quality"] not in ("A", "B"):
             continue
         try:
             case = read_case(row)
-            one = predict_serving(case, model, NO_TERMS)
+            keys = term_keys_of(case)
+            one = predict_serving(case, model if keys else bare, NO_TERMS)
         except TapeoutError as error:
             print(f"{row['row_id']}: {error}", file=sys.stderr)
             continue
@@ -88,7 +98,7 @@ def points_of(rows: Iterable[Mapping[str, str]], model: TimingModel) -> list[Poi
             Point(
                 curve=curve,
                 mode=one.mode,
-                keys=run_keys(case, one.mode),
+                keys=keys or effect_keys(case.stack, case.system.chip.name, case.architecture.name),
                 base_log_sd=one.base_log_sd,
                 time_log_ratio=sum(ratios) / len(ratios) if ratios else math.nan,
                 log_ratio={
@@ -99,6 +109,12 @@ def points_of(rows: Iterable[Mapping[str, str]], model: TimingModel) -> list[Poi
             )
         )
     return found
+
+
+def term_keys_of(case: ServingCase) -> tuple[str, ...]:
+    """Keys of the terms of a case; none for a closed loop."""
+    kind = "disaggregated" if case.plan and case.plan.prefill else str(case.load.kind)
+    return run_keys(case, f"{kind}, speculative" if case.speculation else kind)
 
 
 def fitted(points: Sequence[Point], prior: float, levels: Sequence[int]) -> Terms:
@@ -219,17 +235,20 @@ def main() -> int:
     except TapeoutError as error:
         print(error, file=sys.stderr)
         return 2
+    plain = [one for one in points if one.mode == PLAIN]
+    points = [one for one in points if one.mode != PLAIN]
     prior, levels, trials = choose(points)
     for line in trials:
         print(*line)
     print(f"chosen: prior {prior:g}, levels {levels}")
-    left = held_out(points, prior, levels)
+    left = [*held_out(points, prior, levels), *held_out(plain, PLAIN_PRIOR, PLAIN_LEVELS)]
+    both = list(zip([*points, *plain], left, strict=True))
     found = [
         (one.mode, name, one.curve, value / one.base_log_sd)
-        for one, values in zip(points, left, strict=True)
+        for one, values in both
         for name, value in values.items()
     ]
-    folds = [one.fold for one, values in zip(points, left, strict=True) for _ in values]
+    folds = [one.fold for one, values in both for _ in values]
     known = table(found)
     for (mode, name), (value, rows, curves) in known.items():
         print(f"{mode:28} {name:24} x {value:5.2f}  {rows} rows, {curves} curves")

@@ -325,12 +325,8 @@ def case_figures(case: ServingCase) -> Figures:
     )
 
 
-def check_prediction(prediction: ServingPrediction, case: ServingCase | None) -> list[Finding]:
-    """Check our own output; peaks are those of the catalogue and are not checked again."""
-    if case is None:
-        return []
-    output = prediction.output_tokens_per_s_per_chip
-    figures = Figures(
+def _prediction_figures(prediction: ServingPrediction, case: ServingCase) -> Figures:
+    return Figures(
         system=case.system,
         architecture=case.architecture,
         formats=case.formats,
@@ -341,11 +337,25 @@ def check_prediction(prediction: ServingPrediction, case: ServingCase | None) ->
         output_tokens=case.lengths.output,
         ttft_s=prediction.ttft_s,
         tpot_s=prediction.tpot_s,
-        output_tokens_per_s_per_chip=output,
+        output_tokens_per_s_per_chip=prediction.output_tokens_per_s_per_chip,
         total_tokens_per_s_per_chip=prediction.total_tokens_per_s_per_chip,
         power_w_per_chip=prediction.power_w_per_chip,
         tokens_per_step=1.0 + (case.speculation.drafts if case.speculation else 0),
     )
+
+
+def physical_bounds(prediction: ServingPrediction, case: ServingCase) -> list[Finding]:
+    """Return the two bounds by bandwidth and by arithmetic of a prediction of ours."""
+    figures = _prediction_figures(prediction, case)
+    found = (_weight_floor(figures), _rate_limit(figures))
+    return [one for one in found if one is not None]
+
+
+def check_prediction(prediction: ServingPrediction, case: ServingCase | None) -> list[Finding]:
+    """Check our own output; peaks are those of the catalogue and are not checked again."""
+    if case is None:
+        return []
+    figures = _prediction_figures(prediction, case)
     checks = (_little, _weight_floor, _rate_limit, _total)
     found = [one for one in (law(figures) for law in checks) if one is not None]
     limit = _power_limit(prediction, case)

@@ -27,6 +27,7 @@ from tapeout.serving.types import Slo
 from tapeout.workload import ModelArchitecture, TensorFormats, load_model
 
 SLO_PERCENTILE = 99.0  # of the limits of MLPerf
+DUAL = 2  # chips of a card that its source counts as one accelerator
 WIDE_RANGE = "range ratio 0.8"
 PRECISIONS = {
     # first letters of a text: ours; longer ones first
@@ -97,7 +98,8 @@ class ServingCase:
     """A row ready to be predicted.
 
     `plan` is None where it is to be derived from the chips and the memory. `assumed` changes the
-    status of the row, `notes` does not.
+    status of the row, `notes` does not. A source that counts cards of two chips has
+    `chips_per_card` 2: `chips` counts chips, and its rates are per card.
     """
 
     system: System
@@ -112,6 +114,7 @@ class ServingCase:
     speculation: Speculation | None
     objective: Slo
     wall_power: bool
+    chips_per_card: int = 1
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -190,7 +193,8 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
     read.notes.extend(f"chip: {line}" for line in system.chip.assumptions)
     formats = _formats(read, system, architecture)
     stack, policy = _engine(read)
-    chips = _chips(read)
+    per_card = DUAL if "dual-gpu card" in read.text("notes").lower() else 1
+    chips = _chips(read, per_card)
     plan = _plan(read, chips)
     lengths = _lengths(read)
     wanted = _load(read)
@@ -207,6 +211,7 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
         speculation=_speculation(read),
         objective=_objective(read, wanted),
         wall_power="wall" in read.text("power_scope").lower(),
+        chips_per_card=per_card,
         assumed=tuple(read.assumed),
         notes=tuple(read.notes),
     )
@@ -238,13 +243,15 @@ def _engine(read: _Reader) -> tuple[str, str]:
     return found.stack, found.policy
 
 
-def _chips(read: _Reader) -> int | None:
+def _chips(read: _Reader, per_card: int) -> int | None:
+    if per_card > 1:
+        read.notes.append(f"{per_card} chips a card; rates and power are per card")
     value = read.number("n_chips")
     if value is None:
         return None
     if value != math.floor(value):
         raise InfeasibleError(f"n_chips {value:g} is not a whole number")
-    return int(value)
+    return int(value) * per_card
 
 
 def _plan(read: _Reader, chips: int | None) -> Plan | None:

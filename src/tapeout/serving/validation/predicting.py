@@ -21,6 +21,7 @@ from tapeout.perf import (
 )
 from tapeout.perf.energy import static_w
 from tapeout.serving.parallelism import Plan, Pool
+from tapeout.serving.sanity import physical_bounds
 from tapeout.serving.steady import Lengths
 from tapeout.serving.validation.inputs import Kind, ServingCase
 from tapeout.serving.validation.loads import (
@@ -67,6 +68,8 @@ class ServingPrediction:
         Replicas of that placement, and chips of the whole run.
     tokens_per_step : float
         Tokens a sequence gains in a step; above one with speculation.
+    chips_per_card : int
+        What the table counts as one accelerator.
     """
 
     output_tokens_per_s_per_chip: float
@@ -81,6 +84,7 @@ class ServingPrediction:
     workers: int
     chips: int
     tokens_per_step: float
+    chips_per_card: int
     mode: str
     model: str
     assumed: tuple[str, ...]
@@ -109,7 +113,8 @@ def predict_serving(
     options = [_run(case, plan, model, note) for plan, note in _plans(case)]
     best = max(options, key=lambda one: one.output_tokens_per_s_per_chip)
     known = load_terms() if terms is None else terms
-    best = stretched(best, math.exp(known.log_factor(run_keys(case, best.mode))))
+    shift = known.log_factor(run_keys(case, best.mode))
+    best = bounded(stretched(best, math.exp(shift)), case)
     values = (
         best.output_tokens_per_s_per_chip,
         best.total_tokens_per_s_per_chip,
@@ -140,6 +145,22 @@ def stretched(prediction: ServingPrediction, factor: float) -> ServingPrediction
         ttft_s=prediction.ttft_s * factor,
         tpot_s=prediction.tpot_s * factor,
     )
+
+
+def bounded(prediction: ServingPrediction, case: ServingCase) -> ServingPrediction:
+    """Slow a prediction down to what reading the weights and the peak rate allow.
+
+    A fitted term or an anchor is a mean over other runs and knows no physics.
+    """
+    least = max(
+        (
+            one.limit / one.figure if one.unit == "s" else one.figure / one.limit
+            for one in physical_bounds(prediction, case)
+            if one.figure > 0.0
+        ),
+        default=1.0,
+    )
+    return stretched(prediction, least) if least > 1.0 else prediction
 
 
 def _plans(case: ServingCase) -> Iterator[tuple[Plan, str]]:
@@ -276,6 +297,7 @@ class _Run:
             power_w_per_chip=self.replica.power_w + host_w,
             log_sd={name: self.replica.log_sd * band_factor(mode, name) for name in QUANTITIES},
             base_log_sd=self.replica.log_sd,
+            chips_per_card=case.chips_per_card,
             requests=self.requests,
             placement=self.placement,
             workers=self.plan.main.workers,

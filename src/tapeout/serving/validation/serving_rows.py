@@ -19,6 +19,7 @@ from tapeout.serving.validation.predicting import (
     QUANTITIES,
     ServingPrediction,
     band,
+    bounded,
     predict_serving,
     stretched,
 )
@@ -171,7 +172,7 @@ def time_ratios(row: Mapping[str, str], prediction: ServingPrediction) -> list[f
     if tpot:
         found.append(math.log(tpot * MILLI / prediction.tpot_s))
     if rate:
-        found.append(math.log(prediction.output_tokens_per_s_per_chip / rate))
+        found.append(math.log(values_of(prediction)["output_tok_s_per_chip"] / rate))
     return found
 
 
@@ -179,14 +180,14 @@ def _corrected(answer: Answer, anchors: Anchors) -> Answer:
     """Stretch all times of a prediction by the factor of its anchors."""
     keys = _keys(answer.row)
     factor = math.exp(anchors.log_factor(keys))
-    if answer.prediction is None or anchors is NO_ANCHORS:
+    if answer.prediction is None or answer.case is None or anchors is NO_ANCHORS:
         return answer
     old = answer.prediction
     share = anchors.band_share(keys)
     return replace(
         answer,
         prediction=replace(
-            stretched(old, factor),
+            bounded(stretched(old, factor), answer.case),
             log_sd={name: value * share for name, value in old.log_sd.items()},
             notes=(f"anchors: times x {factor:.3f}", *old.notes) if share < 1.0 else old.notes,
         ),
@@ -194,13 +195,14 @@ def _corrected(answer: Answer, anchors: Anchors) -> Answer:
 
 
 def values_of(prediction: ServingPrediction) -> dict[str, float]:
-    """The five quantities in the units of the table."""
+    """The five quantities in the units of the table, per card where it counts cards."""
+    each = prediction.chips_per_card
     return {
-        "output_tok_s_per_chip": prediction.output_tokens_per_s_per_chip,
-        "total_tok_s_per_chip": prediction.total_tokens_per_s_per_chip,
+        "output_tok_s_per_chip": each * prediction.output_tokens_per_s_per_chip,
+        "total_tok_s_per_chip": each * prediction.total_tokens_per_s_per_chip,
         "ttft_ms": prediction.ttft_s / MILLI,
         "tpot_ms": prediction.tpot_s / MILLI,
-        "power_w_per_chip": prediction.power_w_per_chip,
+        "power_w_per_chip": each * prediction.power_w_per_chip,
     }
 
 
