@@ -200,8 +200,8 @@ def _fit(degrees: Degrees, workers: int, chips: int) -> tuple[Pool, str]:
     each = degrees.ranks * degrees.pipeline
     if chips % workers == 0 and (chips // workers) % each == 0:
         more = chips // workers // each
-        spread = degrees.tensor == 1 or degrees.expert >= chips // workers
-        if spread:
+        complete = degrees.expert > 1 and degrees.expert == degrees.ranks
+        if degrees.tensor == 1 and not complete:
             wide = _spread(replace(degrees, data=degrees.data * more))
             return Pool(degrees=wide, workers=workers), f"attention groups x {more} to use {chips}"
     if chips % each == 0:
