@@ -31,10 +31,17 @@ from tapeout.serving.measured import read_rows
 from tapeout.serving.scoring import curve_weights, weighted_quantile
 from tapeout.serving.split import is_fit_curve
 from tapeout.serving.validation.inputs import ServingCase, read_case
-from tapeout.serving.validation.predicting import QUANTITIES, TIMES, predict_serving, run_keys
+from tapeout.serving.validation.predicting import (
+    QUANTITIES,
+    TIMES,
+    UNKNOWN,
+    fallbacks,
+    predict_serving,
+    run_keys,
+)
 from tapeout.serving.validation.scoring import measured_number
 from tapeout.serving.validation.serving_rows import curve_of, time_ratios, values_of
-from tapeout.serving.validation.terms import NO_TERMS, PLAIN, Terms, fit_terms
+from tapeout.serving.validation.terms import NO_TERMS, PLAIN, Terms, fit_terms, pair_key
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "src/tapeout/serving/data"
@@ -46,6 +53,7 @@ LEAST_CURVES = 5
 ANY = "*"
 LEVELS = ((), (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (1, 3), (3,), (1, 3, 4), (0, 1, 2, 3, 4))
 PLAIN_LEVELS, PLAIN_PRIOR = (0, 1, 2), 1.0  # as the effects of the timing model
+FIRST = (0,)  # what is known of software that nobody measured on the chip
 PRIORS = (0.5, 1.0, 3.0, 10.0)
 
 
@@ -56,6 +64,7 @@ class Point:
     curve: str
     mode: str
     keys: tuple[str, ...]
+    pair: str
     base_log_sd: float
     time_log_ratio: float  # measured / predicted; nan where no time was measured
     log_ratio: Mapping[str, float]  # measured / predicted of each quantity
@@ -99,6 +108,7 @@ def points_of(rows: Iterable[Mapping[str, str]], model: PhysicalModel) -> list[P
                 curve=curve,
                 mode=one.mode,
                 keys=keys or effect_keys(case.stack, case.system.chip.name, case.architecture.name),
+                pair=pair_key(one.mode, case.stack, case.system.chip.name),
                 base_log_sd=one.base_log_sd,
                 time_log_ratio=sum(ratios) / len(ratios) if ratios else math.nan,
                 log_ratio={
@@ -182,24 +192,46 @@ def factor(values: list[float]) -> float:
 def table(found: Sequence[Residual]) -> dict[tuple[str, str], tuple[float, int, int]]:
     """Factor, rows and curves of every kind of load and quantity with enough of both."""
     out = {}
-    modes = [ANY, *sorted({mode for mode, *_ in found})]
+    every = (ANY, ANY + UNKNOWN)
+    modes = [*every, *sorted({mode for mode, *_ in found})]
     for mode in modes:
         for name in QUANTITIES:
-            some = [(c, e) for m, q, c, e in found if q == name and mode in (ANY, m)]
+            some = [(c, e) for m, q, c, e in found if q == name and mode in (m, _every(m))]
             curves = len({curve for curve, _ in some})
-            if mode == ANY or (len(some) >= LEAST_ROWS and curves >= LEAST_CURVES):
+            if mode in every or (len(some) >= LEAST_ROWS and curves >= LEAST_CURVES):
                 out[mode, name] = (factor([e for _, e in some]), len(some), curves)
     return out
+
+
+def _every(mode: str) -> str:
+    return ANY + UNKNOWN if mode.endswith(UNKNOWN) else ANY
 
 
 def looked_up(
     known: Mapping[tuple[str, str], tuple[float, int, int]], mode: str, name: str
 ) -> float:
     """As `predicting.band_factor` looks it up."""
-    for key in (mode, mode.removesuffix(", speculative"), ANY):
+    for key in (*fallbacks(mode), ANY):
         if (key, name) in known:
             return known[key, name][0]
     raise KeyError(name)
+
+
+def standard_errors(
+    points: Sequence[Point], plain: Sequence[Point], prior: float, levels: Sequence[int]
+) -> tuple[list[Residual], list[int]]:
+    """Held-out errors over log_sd of all points and their folds, software known and not."""
+    found: list[Residual] = []
+    folds: list[int] = []
+    for end, chosen, plainly in (("", levels, PLAIN_LEVELS), (UNKNOWN, FIRST, FIRST)):
+        left = [*held_out(points, prior, chosen), *held_out(plain, PLAIN_PRIOR, plainly)]
+        for one, values in zip([*points, *plain], left, strict=True):
+            found += [
+                (one.mode + end, name, one.curve, value / one.base_log_sd)
+                for name, value in values.items()
+            ]
+            folds += [one.fold] * len(values)
+    return found, folds
 
 
 def coverage(found: Sequence[Residual], folds: Sequence[int]) -> dict[str, tuple[int, float]]:
@@ -241,14 +273,7 @@ def main() -> int:
     for line in trials:
         print(*line)
     print(f"chosen: prior {prior:g}, levels {levels}")
-    left = [*held_out(points, prior, levels), *held_out(plain, PLAIN_PRIOR, PLAIN_LEVELS)]
-    both = list(zip([*points, *plain], left, strict=True))
-    found = [
-        (one.mode, name, one.curve, value / one.base_log_sd)
-        for one, values in both
-        for name, value in values.items()
-    ]
-    folds = [one.fold for one, values in both for _ in values]
+    found, folds = standard_errors(points, plain, prior, levels)
     known = table(found)
     for (mode, name), (value, rows, curves) in known.items():
         print(f"{mode:28} {name:24} x {value:5.2f}  {rows} rows, {curves} curves")
@@ -256,7 +281,9 @@ def main() -> int:
         print(f"held-out folds of the fit part: {name:50} {rows:5} rows, {share:.1%} inside")
     if options.dry_run:
         return 0
-    terms = fitted(points, prior, levels)
+    # Pairs that were measured are listed even where their factor is one: their bands are narrower.
+    pairs = {one.pair: 0.0 for one in [*points, *plain]}
+    terms = Terms(factors=pairs | dict(fitted(points, prior, levels).factors))
     write(
         DATA / "terms.csv",
         ("key", "log_factor", "note"),

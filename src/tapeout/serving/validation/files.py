@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tapeout.errors import InfeasibleError
 
+STATUS: tuple[str, ...] = ("ok", "assumed", "unanswered")
 ENCODING = "utf-8-sig"  # spreadsheets put a mark at the start
 
 

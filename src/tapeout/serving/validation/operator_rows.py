@@ -15,7 +15,7 @@ from tapeout.perf.ops.cases import Estimate, OpCase, parse
 from tapeout.perf.ops.predict import Law, Unanswered, family, predict
 from tapeout.perf.ops.split import group
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
-from tapeout.serving.validation.files import Table, joined, number_text, read_table
+from tapeout.serving.validation.files import STATUS, Table, joined, number_text, read_table
 from tapeout.serving.validation.predicting import band
 from tapeout.serving.validation.scoring import GroupScore, Scored, measured_number, score
 
@@ -78,7 +78,7 @@ def answer_ops(
     kept = [name for name in table.columns if name not in COLUMNS]
     answers = [_corrected(_answer(row, laws), anchors) for row in table.rows]
     rows = [_cells(one, kept) for one in answers]
-    status = dict.fromkeys(("ok", "assumed", "unanswered"), 0)
+    status: dict[str, int] = dict.fromkeys(STATUS, 0)
     for row in rows:
         status[row["status"]] += 1
     scored = [one for answer in answers if (one := _scored(answer, by)) is not None]

@@ -47,6 +47,7 @@ QUANTITIES = (
     "power_w_per_chip",
 )
 TIMES = ("ttft_ms", "tpot_ms")
+UNKNOWN = ", unknown software"
 OBJECTIVE_KINDS = (Kind.LARGEST, Kind.OBJECTIVE)
 
 
@@ -114,7 +115,13 @@ def predict_serving(
     best = max(options, key=lambda one: one.output_tokens_per_s_per_chip)
     known = load_terms() if terms is None else terms
     shift = known.log_factor(run_keys(case, best.mode))
-    best = bounded(stretched(best, math.exp(shift)), case)
+    mode = best.mode
+    if not known.knows(mode, case.stack, case.system.chip.name):
+        mode += UNKNOWN
+    best = replace(
+        bounded(stretched(best, math.exp(shift)), case),
+        log_sd={name: best.base_log_sd * band_factor(mode, name) for name in QUANTITIES},
+    )
     values = (
         best.output_tokens_per_s_per_chip,
         best.total_tokens_per_s_per_chip,
@@ -295,7 +302,7 @@ class _Run:
             ttft_s=self.replica.ttft_s,
             tpot_s=self.replica.step_s / gain,
             power_w_per_chip=self.replica.power_w + host_w,
-            log_sd={name: self.replica.log_sd * band_factor(mode, name) for name in QUANTITIES},
+            log_sd=dict.fromkeys(QUANTITIES, self.replica.log_sd),
             base_log_sd=self.replica.log_sd,
             chips_per_card=case.chips_per_card,
             requests=self.requests,
@@ -365,6 +372,22 @@ def _bands() -> dict[tuple[str, str], float]:
     return {(row["mode"], row["quantity"]): float(row["factor"]) for row in rows}
 
 
+def fallbacks(mode: str) -> tuple[str, ...]:
+    """Names that a mode is looked up by: without its drafts, and those of known software last.
+
+    Examples
+    --------
+    >>> fallbacks("max batch, unknown software")
+    ('max batch, unknown software', '*, unknown software')
+    >>> fallbacks("closed loop, speculative")
+    ('closed loop, speculative', 'closed loop')
+    """
+    plain = mode.removesuffix(UNKNOWN)
+    end = mode[len(plain) :]
+    bare = plain.removesuffix(", speculative")
+    return tuple(dict.fromkeys((mode, bare + end, f"*{end}" if end else bare)))
+
+
 def band_factor(mode: str, quantity: str) -> float:
     """Error of a quantity over the timing model's own `log_sd`, from data/bands.csv.
 
@@ -374,10 +397,9 @@ def band_factor(mode: str, quantity: str) -> float:
     True
     """
     known = _bands()
-    plain = mode.removesuffix(", speculative")
-    for key in ((mode, quantity), (plain, quantity), ("*", quantity)):
-        if key in known:
-            return known[key]
+    for key in (*fallbacks(mode), "*"):
+        if (key, quantity) in known:
+            return known[key, quantity]
     raise AssertionError(quantity)  # the table has a row for every quantity
 
 

@@ -13,7 +13,7 @@ from tapeout.perf import PhysicalModel, TimingModel
 from tapeout.serving.cases import RANGE_SHARE
 from tapeout.serving.sanity import Finding, check_prediction
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
-from tapeout.serving.validation.files import Table, joined, number_text, read_table
+from tapeout.serving.validation.files import STATUS, Table, joined, number_text, read_table
 from tapeout.serving.validation.inputs import WIDE_RANGE, ServingCase, read_case
 from tapeout.serving.validation.predicting import (
     QUANTITIES,
@@ -105,7 +105,7 @@ def answer_table(
     kept = [name for name in table.columns if name not in COLUMNS]
     answers = [_corrected(_answer(row, timing), anchors) for row in table.rows]
     rows = [_cells(one, kept, timing.name) for one in answers]
-    status = dict.fromkeys(("ok", "assumed", "unanswered"), 0)
+    status: dict[str, int] = dict.fromkeys(STATUS, 0)
     for row in rows:
         status[row["status"]] += 1
     found = [

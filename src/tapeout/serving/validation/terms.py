@@ -31,7 +31,7 @@ def term_keys(mode: str, stack: str, chip: str, model: str) -> tuple[str, ...]:
     if mode in (PLAIN, OPEN):
         return ()
     vendor = chip.partition(" ")[0]
-    pair = f"{mode}|{stack}|{chip}"
+    pair = pair_key(mode, stack, chip)
     return mode, f"{mode}|{stack}", f"{mode}|{stack}|{vendor}", pair, f"{pair}|{model}"
 
 
@@ -44,6 +44,15 @@ class Terms:
     def log_factor(self, keys: Sequence[str]) -> float:
         """Sum over the keys of a run; 0 where nothing is known."""
         return sum(self.factors.get(key, 0.0) for key in keys)
+
+    def knows(self, mode: str, stack: str, chip: str) -> bool:
+        """True if runs of this software on this chip under this load were measured."""
+        return pair_key(mode, stack, chip) in self.factors
+
+
+def pair_key(mode: str, stack: str, chip: str) -> str:
+    """Key of software on a chip; closed loops have it too, with a factor of one."""
+    return f"{mode}|{stack}|{chip}"
 
 
 NO_TERMS = Terms(factors={})
