@@ -26,6 +26,12 @@ from tapeout.serving.types import Slo
 
 GRID = 24  # batches tried, geometric
 SEQUENCES_PER_GROUP = 1024  # default cap of vLLM on the sequences of an attention group
+HOST_S = (
+    0.1  # router, tokeniser and hand-over of a request between pools; benchmarks/valid_trials.csv
+)
+SPREAD_SHARE = (
+    0.25  # window in which a round ends over its decode time; lengths of 0.8-1.0 have 0.22
+)
 SATURATED_LOAD = 1.0  # share of the token budget in use at which prompts pile up
 
 
@@ -252,8 +258,12 @@ def in_pools(
     batch = np.maximum(grid / pools.decode_workers, 1.0)
     cost = model.step_cost(pools.decode, step_mix(decode=batch, context=lengths.context))
     leaving = grid / (lengths.output * cost.time_s)
-    first_s = alone_s + _transfer_s(pools, lengths) + cost.time_s
-    busy = np.minimum(leaving / capacity, 1.0)
+    first_s = HOST_S + alone_s + _transfer_s(pools, lengths) + cost.time_s
+    # Requests sent together end nearly together and come back bunched: in their window prefill is
+    # busier than over the whole run.
+    round_s = total / capacity
+    bunched = round_s / (round_s + SPREAD_SHARE * lengths.output * cost.time_s)
+    busy = np.minimum(np.maximum(leaving / capacity, bunched), 1.0)
     with np.errstate(divide="ignore"):
         wait_s = np.where(busy < 1.0, busy / (2.0 * (1.0 - busy)) * full_s, np.inf)
     held = grid + leaving * (first_s + wait_s)
