@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,16 +44,18 @@ def family(operation: str) -> str:
 
 
 def law_of(operation: str) -> Law | None:
-    """Law of an operation; None where this version has none."""
-    name = f"{__package__}.{MODULES[operation]}"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
-    law: Law | None = getattr(module, "estimate", None)
-    return law
+    """Law of an operation; None where this version has none.
+
+    It is `estimate` of the module of the family, or of its neighbour `FAMILY_estimate` where the
+    law has the module for itself.
+    """
+    for end in ("_estimate", ""):
+        name = f"{__package__}.{MODULES[operation]}{end}"
+        if importlib.util.find_spec(name) is not None:
+            law: Law | None = getattr(importlib.import_module(name), "estimate", None)
+            if law is not None:
+                return law
+    return None
 
 
 def predict(
