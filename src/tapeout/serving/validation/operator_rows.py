@@ -32,6 +32,7 @@ class OpAnswer:
     row: Mapping[str, str]
     case: OpCase | None = None
     estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()  # blank fields of the chip: listed, no assumption of the law
     reason: str = ""
 
 
@@ -104,12 +105,8 @@ def _answer(row: Mapping[str, str], laws: Mapping[str, Law] | None) -> OpAnswer:
     found = predict(asked, chip, laws)
     if isinstance(found, Unanswered):
         return OpAnswer(row=row, case=case, reason=found.reason)
-    extra = tuple(f"chip: {line}" for line in chip.assumptions)
-    return OpAnswer(
-        row=row,
-        case=case,
-        estimate=replace(found, assumptions=(*found.assumptions, *extra)),
-    )
+    notes = tuple(f"chip: {line}" for line in chip.assumptions)
+    return OpAnswer(row=row, case=case, estimate=found, notes=notes)
 
 
 def _keys(case: OpCase) -> tuple[str, str]:
@@ -161,7 +158,7 @@ def _cells(answer: OpAnswer, kept: Sequence[str]) -> dict[str, str]:
         "high_s": number_text(high),
         "model": found.model,
         "status": "assumed" if found.assumptions else "ok",
-        "assumptions": joined(found.assumptions),
+        "assumptions": joined((*found.assumptions, *answer.notes)),
         "reason": "",
     }
 
