@@ -19,7 +19,7 @@ from tapeout.constants import MILLI, PERCENT
 from tapeout.errors import InfeasibleError
 from tapeout.fabric import System, usual_system
 from tapeout.perf import serving_formats, usual_precision
-from tapeout.serving.cases import RANGE_SHARE
+from tapeout.serving.cases import RANGE_SHARE, RANGE_SPREAD
 from tapeout.serving.parallelism import Plan, read_plan
 from tapeout.serving.steady import Lengths
 from tapeout.serving.tables import GENERIC, default_of, engine_of
@@ -115,6 +115,7 @@ class ServingCase:
     objective: Slo
     wall_power: bool
     chips_per_card: int = 1
+    length_spread: float = 0.0  # half the range of lengths over their mean
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -212,6 +213,7 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
         objective=_objective(read, wanted),
         wall_power="wall" in read.text("power_scope").lower(),
         chips_per_card=per_card,
+        length_spread=RANGE_SPREAD if WIDE_RANGE in read.text("scenario").lower() else 0.0,
         assumed=tuple(read.assumed),
         notes=tuple(read.notes),
     )

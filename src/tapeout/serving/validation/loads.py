@@ -19,8 +19,10 @@ from tapeout.perf import (
     step_mix,
 )
 from tapeout.perf.energy import static_w
-from tapeout.serving.cases import ENGINE_BUDGET, closed_loop
+from tapeout.serving.burst import burst_closed_loop
+from tapeout.serving.cases import ENGINE_BUDGET
 from tapeout.serving.percentiles import tpot_at_percentile_s, ttft_at_percentile_s
+from tapeout.serving.policies import Setting, recipe_policy
 from tapeout.serving.steady import Lengths, SteadyState, steady_state
 from tapeout.serving.types import Slo
 
@@ -54,19 +56,29 @@ class Replica:
 
 
 def in_closed_loop(
-    model: TimingModel, placement: Placement, lengths: Lengths, requests: float
+    model: TimingModel, placement: Placement, lengths: Lengths, requests: float, spread: float
 ) -> Replica:
-    """So many requests in flight for ever, as `serving.cases.closed_loop` predicts them.
+    """So many requests in flight, all sent at once at the start, as benchmarks do.
 
     The only call of the closed loop for rows of users: another law is put in here.
+
+    Parameters
+    ----------
+    model, placement, lengths
+    requests : float
+        In flight in the replica.
+    spread : float
+        Half the range of lengths over their mean.
     """
-    found = closed_loop(model, placement, lengths, np.array([max(requests, 1.0)]))
+    policy = recipe_policy(Setting(placement=placement, lengths=lengths, in_flight=requests))
+    found = burst_closed_loop(model, placement, lengths, spread, np.array([requests]), policy)
     rate = float(found.output_tokens_per_s_per_chip[0]) * placement.chips
     return Replica(
         steps_per_s=rate,
         step_s=float(found.tpot_s[0]),
         ttft_s=float(found.ttft_s[0]),
-        power_w=float(found.state.joule_per_output_token[0]) * rate / placement.chips,
+        power_w=float(found.state.joule_per_output_token[0] * found.state.output_tokens_per_s[0])
+        / placement.chips,  # of the loaded engine; the ends of a run are not measured
         sequences=float(found.decoding[0]),
         log_sd=found.state.cost.log_sd,
     )

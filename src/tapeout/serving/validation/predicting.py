@@ -357,7 +357,8 @@ def _replicas(
     if kind is Kind.STATIC:
         found = in_static_batch(timing, placement, lengths, max(each, 1.0))
         return found, found.in_flight * workers * share, share
-    return in_closed_loop(timing, placement, lengths, max(each, 1.0)), value, share
+    spread = case.length_spread
+    return in_closed_loop(timing, placement, lengths, max(each, 1.0), spread), value, share
 
 
 def _in_flight(found: Replica, lengths: Lengths) -> float:
