@@ -13,10 +13,6 @@ settings.register_profile("tapeout", deadline=None)
 settings.load_profile("tapeout")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "extra_calibrate: needs torch; skipped where it is absent")
-
-
 FP8 = TensorFormats(weight="fp8", activation="fp8", kv="fp8")
 
 

@@ -216,7 +216,7 @@ def problem_of(packed: Packed) -> Problem:
 
 def decoding_of(curves: Sequence[Curve], model: PhysicalModel) -> list[Floats]:
     """Sequences decoding at every point, as the model predicts them."""
-    return [curve.predict(model).decoding for curve in curves]
+    return [curve.steady(model).decoding for curve in curves]
 
 
 def model_of(

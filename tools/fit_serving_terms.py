@@ -26,7 +26,9 @@ import numpy as np
 
 from tapeout.constants import Z80
 from tapeout.errors import TapeoutError
-from tapeout.perf import PhysicalModel, effect_keys
+from tapeout.perf import PhysicalModel
+from tapeout.perf.constants import LEVELS as EFFECT_LEVELS
+from tapeout.perf.physical import software_of
 from tapeout.serving.measured import read_rows
 from tapeout.serving.scoring import curve_weights, weighted_quantile
 from tapeout.serving.split import is_fit_curve
@@ -52,7 +54,10 @@ LEAST_ROWS = 20  # below it the plain kind of load, or all, speaks
 LEAST_CURVES = 5
 ANY = "*"
 LEVELS = ((), (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (1, 3), (3,), (1, 3, 4), (0, 1, 2, 3, 4))
-PLAIN_LEVELS, PLAIN_PRIOR = (0, 1, 2), 1.0  # as the effects of the timing model
+PLAIN_LEVELS, PLAIN_PRIOR = (
+    tuple(range(len(EFFECT_LEVELS))),
+    1.0,
+)  # as the effects of the timing model
 FIRST = (0,)  # what is known of software that nobody measured on the chip
 PRIORS = (0.5, 1.0, 3.0, 10.0)
 
@@ -66,6 +71,7 @@ class Point:
     keys: tuple[str, ...]
     pair: str
     base_log_sd: float
+    blind_log_sd: float  # where nothing is known of its software
     time_log_ratio: float  # measured / predicted; nan where no time was measured
     log_ratio: Mapping[str, float]  # measured / predicted of each quantity
 
@@ -82,15 +88,17 @@ class Point:
         return {name: value - sign[name] * shift for name, value in self.log_ratio.items()}
 
 
-def without_effects(model: PhysicalModel) -> PhysicalModel:
-    """The same constants, no engine known."""
-    return replace(model, fit=replace(model.fit, effects={}))
+def with_effects(model: PhysicalModel, effects: Mapping[str, float]) -> PhysicalModel:
+    """The same constants with other effects."""
+    return replace(model, fit=replace(model.fit, effects=effects))
 
 
 def points_of(rows: Iterable[Mapping[str, str]], model: PhysicalModel) -> list[Point]:
     """Predict the fit part; closed loops without the effects they were fitted to."""
     found: list[Point] = []
-    bare = without_effects(model)
+    # Known software whose effect is not believed: its error is that of what was measured.
+    bare = with_effects(model, dict.fromkeys(model.fit.effects, 0.0))
+    blind = with_effects(model, {})
     for row in rows:
         curve = curve_of(row)
         if not is_fit_curve(curve) or row["quality"] not in ("A", "B"):
@@ -99,6 +107,7 @@ def points_of(rows: Iterable[Mapping[str, str]], model: PhysicalModel) -> list[P
             case = read_case(row)
             keys = term_keys_of(case)
             one = predict_serving(case, model if keys else bare, NO_TERMS)
+            unknown = predict_serving(case, blind, NO_TERMS)
         except TapeoutError as error:
             print(f"{row['row_id']}: {error}", file=sys.stderr)
             continue
@@ -107,9 +116,10 @@ def points_of(rows: Iterable[Mapping[str, str]], model: PhysicalModel) -> list[P
             Point(
                 curve=curve,
                 mode=one.mode,
-                keys=keys or effect_keys(case.stack, case.system.chip.name, case.architecture.name),
+                keys=keys or software_of(one.placement).effect_keys(),
                 pair=pair_key(one.mode, case.stack, case.system.chip.name),
                 base_log_sd=one.base_log_sd,
+                blind_log_sd=unknown.base_log_sd,
                 time_log_ratio=sum(ratios) / len(ratios) if ratios else math.nan,
                 log_ratio={
                     name: math.log(measured / value)
@@ -227,7 +237,12 @@ def standard_errors(
         left = [*held_out(points, prior, chosen), *held_out(plain, PLAIN_PRIOR, plainly)]
         for one, values in zip([*points, *plain], left, strict=True):
             found += [
-                (one.mode + end, name, one.curve, value / one.base_log_sd)
+                (
+                    one.mode + end,
+                    name,
+                    one.curve,
+                    value / (one.blind_log_sd if end else one.base_log_sd),
+                )
                 for name, value in values.items()
             ]
             folds += [one.fold] * len(values)

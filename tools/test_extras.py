@@ -5,6 +5,7 @@ Usage: python tools/test_extras.py dask ray rtl calibrate browser
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_TESTS_COLLECTED = 5
+BRING_YOUR_OWN = {"calibrate": "torch"}
+"""Gigabytes that depend on the accelerator: tested where they are, never installed here."""
 
 
 def _declared() -> set[str]:
@@ -45,6 +48,9 @@ def _missing_system(group: str) -> str:
     """What a group needs from the system and does not find."""
     if group == "browser" and not any(map(shutil.which, ("chromium", "google-chrome"))):
         return "no Chromium on the PATH (Debian: apt-get install chromium)"
+    module = BRING_YOUR_OWN.get(group)
+    if module and importlib.util.find_spec(module) is None:
+        return f"{module} is not here; install the build of your accelerator first"
     return ""
 
 

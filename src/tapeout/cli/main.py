@@ -12,9 +12,9 @@ import typer
 
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
-from tapeout.cli.calibrate import calibrate
 from tapeout.cli import check as check_cli
 from tapeout.cli import validate as validate_cli
+from tapeout.cli.calibrate import calibrate
 from tapeout.cli.perf import perf
 from tapeout.cli.show import show
 from tapeout.errors import Problem, ProblemsError, TapeoutError

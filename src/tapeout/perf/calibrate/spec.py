@@ -116,7 +116,7 @@ def spec_of(content: ChipFile) -> ChipSpec:
         memory_bytes=device.memory_bytes,
         memory_bytes_per_s=bandwidth,
         efficiency=_efficiency(content.rates, gemm),
-        own_log_sd=math.hypot(load_fit().own_log_sd, _operator_log_sd(content.rates)),
+        own_log_sd=math.hypot(load_fit().spread.software, _operator_log_sd(content.rates)),
         assumptions=(*plain.assumptions, *notes),
         cores=plain.cores or device.units,
         l2_bytes=plain.l2_bytes or device.cache_bytes,
