@@ -25,15 +25,15 @@ from tapeout.serving.burst import EnginePolicy
 from tapeout.serving.steady import Lengths
 
 TOKEN_S = 8e-6  # tokeniser, fitted over all engines
-VLLM = EnginePolicy(skipped_steps=3, request_s=0.02, token_s=TOKEN_S)
+VLLM = EnginePolicy(skipped_steps=3, request_s=0.0, token_s=TOKEN_S)
 SGLANG = EnginePolicy(
-    token_budget=16_384, prefill_alone=True, skipped_steps=1, request_s=0.15, token_s=TOKEN_S
+    token_budget=16_384, prefill_alone=True, skipped_steps=2, request_s=0.1, token_s=TOKEN_S
 )
 TRT = EnginePolicy(
-    chunked=False, max_sequences=2048, skipped_steps=3, request_s=0.03, token_s=TOKEN_S
+    chunked=False, max_sequences=2048, skipped_steps=3, request_s=0.02, token_s=TOKEN_S
 )
 ATOM = EnginePolicy(token_budget=16_384, skipped_steps=2, request_s=0.01, token_s=TOKEN_S)
-SGLANG_AMD_REQUEST_S = 0.02
+SGLANG_AMD_REQUEST_S = 0.0
 _ENGINES = {"vllm": VLLM, "sglang": SGLANG, "trt": TRT, "atom": ATOM}
 _SHORT = 1500.0  # tokens: tells nominal lengths of 1k from 8k
 _LLAMA_MARGIN = 200  # tokens by which max_model_len exceeds input and output
