@@ -12,6 +12,7 @@ from tapeout.numerics import Floats
 from tapeout.workload.drivers import (
     DECODE,
     PREFILL,
+    TOKENS,
     DecodeCache,
     DecodeReads,
     FullSpan,
@@ -25,6 +26,8 @@ from tapeout.workload.parts import ACTIVATION_BYTES, Matrix, Row, Term, elementw
 from tapeout.workload.types import TensorFormats
 
 ROTARY_FLOP = 3.0  # per rotated element
+WIDE_NORM_FLOP = 4.0  # per element: no residual is added
+STATISTIC_BYTES = 4.0  # mean squares are kept in fp32
 FULL = FullSpan()
 
 
@@ -100,9 +103,11 @@ class SoftmaxAttention:
         return norm + (self.heads if self.sinks else 0)
 
     def rows(self, hidden: int, formats: TensorFormats) -> tuple[Row, ...]:  # noqa: ARG002
-        """Return rotation and the two attention operators."""
+        """Return rotation and the two attention operators, and a norm that ranks must agree on."""
         rotated = self.query_elements + self.kv_heads * self.head_dim
+        wide = (_wide_norm(rotated),) if self.qk_norm == "layer" else ()
         return (
+            *wide,
             elementwise(
                 "rotary",
                 bytes_each=2 * rotated * ACTIVATION_BYTES,
@@ -124,6 +129,26 @@ class SoftmaxAttention:
     def state_bytes(self) -> float:
         """No state."""
         return 0.0
+
+
+def _wide_norm(width: int) -> Row:
+    """Norm of queries and keys over all heads of a layer (MiniMax-M2).
+
+    Its two mean squares of a token are summed over tensor ranks, an all-reduce of two fp32 values
+    (vLLM, MiniMaxText01RMSNormTP.forward_qk). Norms per head need none and are fused with rotary.
+    """
+    return Row(
+        name="qk_norm",
+        kind="norm",
+        dtype="bf16",
+        shard="row",
+        m=Term(1.0, TOKENS),
+        n=2.0,
+        k=float(width),
+        flop=Term(WIDE_NORM_FLOP * width, TOKENS),
+        activation=Term(2.0 * ACTIVATION_BYTES * width, TOKENS),
+        message=Term(2.0 * STATISTIC_BYTES, TOKENS),
+    )
 
 
 def attention_rows(part: SoftmaxAttention, formats: TensorFormats) -> tuple[Row, Row]:
