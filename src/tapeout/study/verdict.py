@@ -18,8 +18,9 @@ LEFT_OUT = (
     "Queueing second by second: capacity is a steady state at the service levels, not a simulated"
     " day; routing, failover and autoscaling are not in it.",
     "Speculative decoding and cache offload: every chip serves without them.",
-    "A blind test of the timing model: its constants were fitted to one part of the measurements,"
-    " but its form was chosen with all of them in view, so its bands may be too narrow.",
+    "A blind test of serving times: their constants were fitted to one part of the measurements and"
+    " their form chosen on it, but after a first form for which all had been in view, so the bands"
+    " may be too narrow.",
     "Software gains of merchant stacks after the decision, beyond those in a rival generation.",
     "Real options: a programme is cancelled by lot, not by an optimal rule at each stage.",
     "The best portfolio: strategies are compared as given, no mix is optimised.",
