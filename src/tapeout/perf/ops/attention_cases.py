@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.chip import ChipSpec
-from tapeout.constants import TERA
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.perf.ops.attention import (
@@ -22,12 +21,11 @@ from tapeout.perf.ops.attention import (
 )
 from tapeout.perf.ops.attention_constants import DECODE, MIXED, PREFILL, Constant
 from tapeout.perf.ops.cases import OpCase
+from tapeout.perf.ops.gemm_rates import default_cores
 from tapeout.perf.peaks import peak_flop_per_s
 
 ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 HEAD_DIM = 128.0
-USUAL_CORE_FLOP_PER_S = 989.0 * TERA / 132.0  # bf16, an H100
-LARGEST_CORE_FLOP_PER_S = 20.0 * TERA  # a B200 core has 15.2
 NO_WINDOW = 2.0**17  # coordinate of full attention: longer than any window measured
 
 DEFAULTS = {
@@ -149,24 +147,11 @@ def rates(chip: ChipSpec, cache_dtype: str, dtype: str = "bf16") -> AttentionRat
     return AttentionRates(
         peak_flop_per_s=peak_flop_per_s(chip, cache_dtype),
         bytes_per_s=chip.memory_bytes_per_s,
-        cores=_cores(chip),
+        cores=default_cores(chip),
         l2_bytes=chip.l2_bytes,
         kv_bytes=ELEMENT_BYTES.get(cache_dtype, 2.0),
         activation_bytes=ELEMENT_BYTES.get(dtype or "bf16", 2.0),
     )
-
-
-def _cores(chip: ChipSpec) -> float:
-    """Cores that tiles are dealt to.
-
-    Rates of the vector unit and of starting a unit were fitted per GPU core, of 1 to 15 TFLOP/s. A
-    chip with no known core count, or with a few large ones (a TPU has one), counts as the number of
-    H100 cores that have its rate.
-    """
-    peak = peak_flop_per_s(chip, "bf16")
-    if chip.cores > 0 and peak / chip.cores <= LARGEST_CORE_FLOP_PER_S:
-        return float(chip.cores)
-    return max(peak / USUAL_CORE_FLOP_PER_S, 1.0)
 
 
 def coordinates(parts: Shapes) -> Floats:

@@ -21,6 +21,7 @@ from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.smooth import Smooth
 from tapeout.perf.ops.store import DATA, Distance, Setup, Wanted, nearest
 
+SAME = {"fp16": "bf16"}  # as many bytes at the same rate
 PHASES = ("prefill", "decode")  # endings of kernel names that a stack swaps by itself
 
 
@@ -134,7 +135,7 @@ def choose(
     wanted = Wanted(
         chip=case.chip,
         stack=case.stack,
-        dtype=kv_dtype(case),
+        dtype=SAME.get(kv_dtype(case), kv_dtype(case)),
         kernel=plain_kernel(case.kernel),
         mode=case.mode,
     )

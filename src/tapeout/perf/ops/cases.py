@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tapeout.errors import InfeasibleError
+from tapeout.perf.ops.stacks import normal_stack
 
 COLUMNS = (
     "chip",
@@ -82,7 +83,11 @@ DTYPES = {
     "half": "fp16",
     "float32": "fp32",
     "float": "fp32",
+    "auto": "",  # the default of the stack
     "fp8_e4m3": "fp8",
+    "fp8_e4m3fn": "fp8",
+    "fp8_e5m2": "fp8",
+    "e4m3": "fp8",
     "float8": "fp8",
     "float8_e4m3fn": "fp8",
     "fp8-block": "fp8_block",
@@ -157,7 +162,7 @@ def normal_dtype(text: str) -> str:
     >>> normal_dtype("bfloat16"), normal_dtype("FP8"), normal_dtype("fp8-block")
     ('bf16', 'fp8', 'fp8_block')
     """
-    name = text.strip().lower()
+    name = text.strip().lower().removeprefix("torch.")
     return DTYPES.get(name, name)
 
 
@@ -179,6 +184,8 @@ def parse(row: Mapping[str, str | None]) -> OpCase:
             numbers[name] = _number(name, text, problems)
         elif "dtype" in name:
             texts[name] = normal_dtype(text)
+        elif name == "stack":
+            texts[name] = normal_stack(text)
         else:
             texts[name] = text if name == "chip" else text.lower()
     for name, known in CHOICES.items():

@@ -182,8 +182,6 @@ def _match(operation: str, wanted: Wanted, without: str, *, custom: bool = False
         for one in load_setups(TABLE)
         if one.kernel == operation and one.stack.startswith(CUSTOM) == custom
     ]
-    if all(one.chip != wanted.chip or one.chip == without for one in some):
-        wanted = replace(wanted, stack="")  # of other chips all count, not those of one version
     match = nearest(some, wanted, without=without)
     chips = match.setup.chip.split(" + ")
     if all(SWITCH_ROUTE in one.constants for one in some if one.chip in chips):

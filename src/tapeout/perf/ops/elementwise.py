@@ -82,16 +82,16 @@ def find(case: OpCase, key: str, without: str = "") -> Match:
     some = _setups(key)
     measured = [one for one in some if one.rows > 0 and one.chip == case.chip != without]
     wanted = Wanted(chip=case.chip, stack=case.stack, mode=case.mode)
-    exact = nearest(some, wanted, without=without)
+    exact = nearest(some, wanted, without=without, same_engine=True)
     if exact.distance is Distance.EXACT or not measured:
         return _from_measured(some, wanted, without) if exact.distance > 1 else exact
-    return nearest(measured, wanted, without=without)
+    return nearest(measured, wanted, without=without, same_engine=True)
 
 
 def _from_measured(some: tuple[Setup, ...], wanted: Wanted, without: str) -> Match:
     """Borrow from chips where the operator was measured, if there are any."""
     measured = [one for one in some if one.rows > 0 and one.chip != without]
-    match = nearest(measured or some, wanted, without=without)
+    match = nearest(measured or some, wanted, without=without, same_engine=True)
     spread = match.setup.constants.get("borrowed_log_sd", 0.0)
     return Match(
         setup=match.setup,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 
@@ -28,6 +28,7 @@ from tapeout.perf.ops.gemm import (
 )
 from tapeout.perf.ops.gemm_rates import COPIES, EXPERT_LAYER, formats_of, rates_for
 from tapeout.perf.ops.residual import key_of, load_surfaces
+from tapeout.perf.ops.stacks import same_stack
 from tapeout.perf.ops.store import Distance, Match, Setup, Wanted
 
 NAME = "gemm"
@@ -92,13 +93,9 @@ def law_for(
     ]
     grouped = case.op == "grouped_gemm"
     known = expert if grouped and expert else [one for one in setups if one.kernel != EXPERT_LAYER]
-    own = chip.name != without and any(one.chip == chip.name for one in known)
-    kernel = "" if grouped or not own else _kernel(case, dtype)
-    if not own:
-        # the mean over all chips of a level, whatever their engine: it carries a little better
-        known = [replace(one, kernel="") for one in known]
-    stack = case.stack if own else ""
-    wanted = Wanted(chip=chip.name, stack=stack, dtype=dtype, kernel=kernel, mode="")
+    own = [one for one in known if one.chip == chip.name != without]
+    kernel = _kernel(case, dtype, own) if own and not grouped else ""
+    wanted = Wanted(chip=chip.name, stack=case.stack, dtype=dtype, kernel=kernel, mode="")
     match = store.nearest(known, wanted, without=without)
     if match.distance is not Distance.EXACT or match.setup not in setups:
         return Law(constants=constants_of(match.setup), match=match, surface="", bands=())
@@ -121,13 +118,17 @@ def constants_of(setup: Setup) -> GemmConstants:
     return GemmConstants(**{name: setup.constants[name] for name in names})
 
 
-def _kernel(case: OpCase, dtype: str) -> str:
-    """Kernel of a case; where blank, the one its stack takes at this number of rows."""
+def _kernel(case: OpCase, dtype: str, own: Sequence[Setup]) -> str:
+    """Kernel of a case; where blank, the one the chip's stack takes at this number of rows."""
     if case.kernel:
         known = {one.kernel.lower() for one in store.load_setups(NAME)}
         return case.kernel if case.kernel in known else ""
     table = SMALL_BATCH_KERNEL if case.m < SMALL_BATCH else LARGE_BATCH_KERNEL
-    return table.get((case.stack, dtype), "")
+    for one in own:
+        kernel = table.get((one.stack, one.dtype), "")
+        if one.dtype == dtype and (not case.stack or same_stack(one.stack, case.stack)):
+            return kernel
+    return ""
 
 
 def estimate(
@@ -210,13 +211,13 @@ def _law(
 
 
 def _copies(case: OpCase, law: Law, assumed: list[str]) -> float:
-    """How many weights pass between two uses of one: as measured, or never again (served)."""
+    """How many weights pass between two uses of one: as measured, else never again (served)."""
     if case.weights == "hot":
         return 1.0
     if not case.weights:
         assumed.append("weights = cold")
     exact = law.match.distance is Distance.EXACT
-    return COPIES.get(law.match.setup.stack, math.inf) if exact and case.stack else math.inf
+    return COPIES.get(law.match.setup.stack, math.inf) if exact else math.inf
 
 
 def _time_s(

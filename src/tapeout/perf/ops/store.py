@@ -11,11 +11,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from importlib import resources
+
+from tapeout.perf.ops.stacks import engine_of, same_stack
 
 DATA = "tapeout.perf"
 
@@ -126,8 +128,25 @@ def load_setups(name: str) -> tuple[Setup, ...]:
     )
 
 
-def nearest(setups: Sequence[Setup], wanted: Wanted, *, without: str = "") -> Match:
-    """Set-up for a case; `without` leaves a chip out, to see how far the others carry.
+def nearest(
+    setups: Sequence[Setup], wanted: Wanted, *, without: str = "", same_engine: bool = False
+) -> Match:
+    """Set-up for a case.
+
+    On its own chip a case takes the set-ups nearest in number format, launch mode, software and
+    kernel. From other chips it takes the mean of all of a level in its format and mode: which
+    version they ran says little about another chip, and a mean over more set-ups carries further.
+
+    Parameters
+    ----------
+    setups : sequence of Setup
+        At least one.
+    wanted : Wanted
+    without : str
+        Chip left out, to see how far the others carry.
+    same_engine : bool
+        Also across chips prefer set-ups of the engine of the case, whatever its version: for laws
+        whose constants hold what the engine's host or its way of timing adds.
 
     Raises
     ------
@@ -139,7 +158,8 @@ def nearest(setups: Sequence[Setup], wanted: Wanted, *, without: str = "") -> Ma
         raise ValueError("no set-up to choose from")
     for distance, some in _levels(known, wanted):
         if some:
-            chosen = _best(some, wanted)
+            near_by = distance <= Distance.OTHER_STACK
+            chosen = _best(some, wanted, software=near_by, engine=near_by or same_engine)
             exact = distance is Distance.EXACT
             near = Distance.EXACT if exact and len(chosen) == 1 else max(distance, Distance(1))
             setup = chosen[0] if len(chosen) == 1 else geometric_mean(chosen)
@@ -161,38 +181,33 @@ def _levels(known: list[Setup], wanted: Wanted) -> Iterable[tuple[Distance, list
 
 def _agrees(one: Setup, wanted: Wanted) -> bool:
     return (
-        (not wanted.stack or _plain(one.stack) == _plain(wanted.stack))
+        (not wanted.stack or same_stack(one.stack, wanted.stack))
         and (not wanted.dtype or one.dtype == wanted.dtype)
         and (not wanted.kernel or one.kernel.lower() == wanted.kernel.lower())
         and (not wanted.mode or one.mode == wanted.mode)
     )
 
 
-def _best(some: list[Setup], wanted: Wanted) -> list[Setup]:
-    """Narrow down by format, then mode, then engine, then kernel, each only where it leaves any."""
-    tests = (
+def _best(
+    some: list[Setup], wanted: Wanted, *, software: bool, engine: bool
+) -> list[Setup]:
+    """Narrow down by format and mode, then by what is asked for, each only where it leaves any.
+
+    A blank narrows nothing, the mode apart, whose default is graph.
+    """
+    tests: list[Callable[[Setup], bool]] = [
         lambda one: one.dtype == wanted.dtype,
         lambda one: one.mode == (wanted.mode or "graph"),
-        lambda one: _engine(one.stack) == _engine(wanted.stack),
-        lambda one: _plain(one.stack) == _plain(wanted.stack),
-        lambda one: one.kernel.lower() == wanted.kernel.lower(),
-    )
+    ]
+    if engine and wanted.stack:
+        tests.append(lambda one: engine_of(one.stack) == engine_of(wanted.stack))
+    if software and wanted.stack:
+        tests.append(lambda one: same_stack(one.stack, wanted.stack))
+    if software and wanted.kernel:
+        tests.append(lambda one: one.kernel.lower() == wanted.kernel.lower())
     for test in tests:
-        narrower = [one for one in some if test(one)]
-        some = narrower or some
+        some = [one for one in some if test(one)] or some
     return some
-
-
-def _plain(stack: str) -> str:
-    return "".join(letter for letter in stack.lower() if letter.isalnum())
-
-
-def _engine(stack: str) -> str:
-    """Engine of "vllm-0.24.0" or "vLLM 0.24": the letters in front."""
-    word = stack.lower().replace("tensorrt-llm", "trtllm").replace("tensorrt_llm", "trtllm")
-    return "".join(
-        letter for letter in word.partition("-")[0].partition(" ")[0] if letter.isalpha()
-    )
 
 
 def _words(near: Distance, chosen: Sequence[Setup]) -> str:
@@ -200,16 +215,25 @@ def _words(near: Distance, chosen: Sequence[Setup]) -> str:
     return f"constants borrowed from {WORDS[near]}: {', '.join(names)}"
 
 
+def _typical(values: Sequence[float]) -> float:
+    """Geometric mean of the positive values; arithmetic where one is negative, zero where none is.
+
+    A zero says that a set-up lacks the term (no quantise kernel) or that its rows did not show it;
+    as a number in a mean it would say that the term is small, which nobody measured.
+    """
+    if min(values) < 0.0:
+        return math.fsum(values) / len(values)
+    positive = [value for value in values if value > 0.0]
+    return math.exp(math.fsum(map(math.log, positive)) / len(positive)) if positive else 0.0
+
+
 def geometric_mean(setups: Sequence[Setup]) -> Setup:
-    """Blend set-ups: each constant is the geometric mean, zeros and signs apart arithmetic."""
-    names = setups[0].constants.keys()
-    blend = {}
-    for name in names:
-        values = [one.constants[name] for one in setups if name in one.constants]
-        if all(value > 0.0 for value in values):
-            blend[name] = math.exp(sum(map(math.log, values)) / len(values))
-        else:
-            blend[name] = sum(values) / len(values)
+    """Blend set-ups, each constant by `_typical` over the set-ups that have it."""
+    names = dict.fromkeys(name for one in setups for name in one.constants)
+    blend = {
+        name: _typical([one.constants[name] for one in setups if name in one.constants])
+        for name in names
+    }
     first = setups[0]
     return replace(
         first,
