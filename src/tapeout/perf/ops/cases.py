@@ -182,12 +182,8 @@ def parse(row: Mapping[str, str | None]) -> OpCase:
         text = (row.get(name) or "").strip()
         if name in NUMBERS:
             numbers[name] = _number(name, text, problems)
-        elif "dtype" in name:
-            texts[name] = normal_dtype(text)
-        elif name == "stack":
-            texts[name] = normal_stack(text)
         else:
-            texts[name] = text if name == "chip" else text.lower()
+            texts[name] = _normal(name, text)
     for name, known in CHOICES.items():
         if texts[name] not in known:
             problems.append(f"{name} {texts[name]!r} is none of {', '.join(filter(None, known))}")
@@ -196,6 +192,15 @@ def parse(row: Mapping[str, str | None]) -> OpCase:
     if problems:
         raise InfeasibleError("; ".join(problems))
     return OpCase(**texts, **numbers)  # type: ignore[arg-type]
+
+
+def _normal(name: str, text: str) -> str:
+    """Our spelling of a text of a column."""
+    if "dtype" in name:
+        return normal_dtype(text)
+    if name == "stack":
+        return normal_stack(text)
+    return text if name == "chip" else text.lower()
 
 
 def _number(name: str, text: str, problems: list[str]) -> float:

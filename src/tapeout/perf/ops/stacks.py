@@ -17,7 +17,9 @@ ENGINES = {
     "vllmcustom": "vllm_custom",
     "pytorcheager": "pytorch-eager",
 }
-_NAME = re.compile(r"^(?P<engine>.*?)[\s_:=@-]*(?:v(?:ersion)?\.?\s*)?(?P<version>\d+(?:\.\d+).*)?$")
+_NAME = re.compile(
+    r"^(?P<engine>.*?)[\s_:=@-]*(?:v(?:ersion)?\.?\s*)?(?P<version>\d+(?:\.\d+).*)?$"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -26,8 +28,8 @@ def normal_stack(text: str) -> str:
 
     Examples
     --------
-    >>> normal_stack("vLLM 0.24"), normal_stack("TensorRT-LLM-1.3.0rc20"), normal_stack("NCCL v2.29")
-    ('vllm-0.24', 'trtllm-1.3.0rc20', 'nccl-2.29')
+    >>> normal_stack("vLLM 0.24"), normal_stack("TensorRT-LLM-1.3.0rc20")
+    ('vllm-0.24', 'trtllm-1.3.0rc20')
     """
     name = " ".join(text.lower().split())
     match = _NAME.match(name)

@@ -188,9 +188,7 @@ def _agrees(one: Setup, wanted: Wanted) -> bool:
     )
 
 
-def _best(
-    some: list[Setup], wanted: Wanted, *, software: bool, engine: bool
-) -> list[Setup]:
+def _best(some: list[Setup], wanted: Wanted, *, software: bool, engine: bool) -> list[Setup]:
     """Narrow down by format and mode, then by what is asked for, each only where it leaves any.
 
     A blank narrows nothing, the mode apart, whose default is graph.
