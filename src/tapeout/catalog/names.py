@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 class ChipNames:
-    """Finds a chip by its name, an alias, or either without the maker."""
+    """Finds a chip by its name, an alias, or either with or without the maker."""
 
     def __init__(self, chips: Iterable[str]) -> None:
         self.chips = tuple(chips)
@@ -36,6 +36,7 @@ class ChipNames:
         found: dict[str, str] = {}
         for alias, chip in self.aliases.items():
             found[plain(alias)] = chip
+            found.setdefault(plain(f"{chip.partition(' ')[0]} {alias}"), chip)
         for chip in self.chips:
             found[plain(chip)] = chip
             found.setdefault(plain(chip.partition(" ")[2]), chip)

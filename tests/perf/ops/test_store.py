@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tapeout.perf.ops.store import Distance, Setup, Wanted, geometric_mean, nearest
@@ -50,3 +52,48 @@ def test_a_chip_left_out_is_answered_by_the_others():
 
 def test_a_blend_of_one_is_itself():
     assert geometric_mean(KNOWN[:1]).constants == KNOWN[0].constants
+
+
+SAME_LEVEL = (
+    setup("NVIDIA A100 80GB SXM", stack="vllm-0.24.0", eta=1.0, kernel=""),
+    setup("NVIDIA B200", stack="trtllm-1.3.0rc20", eta=4.0, kernel="torch_flow"),
+)
+
+
+@pytest.mark.parametrize(
+    "software", [{}, {"stack": "vllm-0.24.0"}, {"stack": "x-1"}, {"kernel": "torch_flow"}]
+)
+def test_across_chips_neither_software_nor_a_blank_kernel_picks_one(software):
+    found = nearest(SAME_LEVEL, Wanted(chip="NVIDIA H100 SXM", dtype="bf16", **software))
+    assert found.setup.constants["eta"] == pytest.approx(2.0)
+
+
+def test_a_law_whose_constants_hold_the_host_keeps_to_the_engine():
+    wanted = Wanted(chip="NVIDIA H100 SXM", stack="vLLM 0.9", dtype="bf16")
+    found = nearest(SAME_LEVEL, wanted, same_engine=True)
+    assert found.setup.chip == "NVIDIA A100 80GB SXM"
+
+
+def test_on_its_own_chip_the_software_of_a_case_does_pick():
+    known = (*KNOWN, setup("NVIDIA H100 SXM", stack="trtllm-1.2", eta=9.0))
+    wanted = Wanted(chip="NVIDIA H100 SXM", stack="TensorRT-LLM 1.3", dtype="bf16")
+    found = nearest(known, wanted)
+    assert found.distance is Distance.OTHER_STACK
+    assert found.setup.constants["eta"] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("values", "blend"),
+    [((2.0, 8.0), 4.0), ((0.0, 2.0, 8.0), 4.0), ((0.0, 0.0), 0.0), ((-1.0, 2.0), 0.5)],
+)
+def test_a_term_that_set_ups_lack_does_not_shrink_the_others(values, blend):
+    some = [setup("x", eta=value) for value in values]
+    for order in (some, some[::-1]):
+        assert geometric_mean(order).constants["eta"] == pytest.approx(blend)
+
+
+def test_a_constant_of_one_set_up_alone_survives_in_any_order():
+    plain, more = setup("x"), setup("y")
+    more = replace(more, constants={**more.constants, "switch": 3.0})
+    for order in ((plain, more), (more, plain)):
+        assert geometric_mean(order).constants["switch"] == pytest.approx(3.0)

@@ -38,6 +38,8 @@ DEFAULTS = {
 }
 """What a blank column is taken for; `kv_heads` is `heads`, `kv_dtype` is `dtype`."""
 
+POSITIVE = ("batch", "q_len", "kv_heads", "head_dim")  # where they are given
+
 Shapes = tuple[Attention, ...]
 
 
@@ -81,6 +83,21 @@ def needed(case: OpCase) -> tuple[str, ...]:
         "attention_decode": ("heads",),
         "attention_mixed": ("heads", "q_len"),
     }[case.op]
+
+
+def check(case: OpCase) -> None:
+    """Refuse a case that lacks a number, states zero of what cannot be, or shares heads oddly.
+
+    Raises
+    ------
+    InfeasibleError
+        Naming the columns.
+    """
+    some = ("kv_heads", "head_dim") if case.op == "attention_mixed" else POSITIVE
+    given = (name for name in some if not np.isnan(getattr(case, name)))
+    case.needs(*dict.fromkeys((*needed(case), *given)))
+    if case.kv_heads > case.heads:
+        raise InfeasibleError(f"{case.kv_heads:g} kv_heads are more than {case.heads:g} heads")
 
 
 def assumed(case: OpCase) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ from tapeout.perf.ops.attention_cases import (
     LAWS,
     Shapes,
     assumed,
+    check,
     coordinates,
     kind_of,
     kv_dtype,
-    needed,
     rates,
     shapes,
 )
@@ -49,8 +49,8 @@ def estimate(case: OpCase, chip: ChipSpec) -> Estimate:
     """
     if case.op in LATENT:
         return latent_estimate(case, chip, shipped())
-    case.needs(*needed(case))
     kind = kind_of(case)
+    check(case)
     choice = choose(case, kind, shipped())
     return Estimate(
         time_s=predict_s(case, chip, choice),

@@ -253,7 +253,8 @@ def _surface_factor(case: OpCase, key: str) -> float:
 
 def _eager_s(case: OpCase, chip: ChipSpec, setup: Setup, assumed: list[str]) -> float:
     """Launch by the host, where the case has it and the constants do not."""
-    if case.mode != "eager" or setup.mode == "eager":
+    eager = case.mode == "eager" or (not case.mode and case.stack.endswith("eager"))
+    if not eager or setup.mode == "eager":
         return 0.0
     added = EAGER_S.get(store.vendor(chip.name), EAGER_S["NVIDIA"])
     assumed.append(f"launched by the host: + {added / MICRO:g} us")

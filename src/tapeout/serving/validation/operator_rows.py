@@ -23,6 +23,7 @@ NEEDED = ("chip", "op")
 COLUMNS = ("predicted_s", "low_s", "high_s", "model", "status", "assumptions", "reason")
 DEFAULT_BY = ("chip", "op")
 MEASURED = "measured_s"
+HAVE_SOFTWARE = ("gemm", "attention", "elementwise")  # laws that do not list a blank stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class OpAnswer:
     row: Mapping[str, str]
     case: OpCase | None = None
     estimate: Estimate | None = None
-    notes: tuple[str, ...] = ()  # blank fields of the chip: listed, no assumption of the law
+    notes: tuple[str, ...] = ()  # blanks of chip and stack: listed, no assumption of the law
     reason: str = ""
 
 
@@ -105,8 +106,11 @@ def _answer(row: Mapping[str, str], laws: Mapping[str, Law] | None) -> OpAnswer:
     found = predict(asked, chip, laws)
     if isinstance(found, Unanswered):
         return OpAnswer(row=row, case=case, reason=found.reason)
-    notes = tuple(f"chip: {line}" for line in chip.assumptions)
-    return OpAnswer(row=row, case=case, estimate=found, notes=notes)
+    notes = [f"chip: {line}" for line in chip.assumptions]
+    borrowed = any("borrowed" in words for words in found.assumptions)
+    if not case.stack and family(case.op) in HAVE_SOFTWARE and not borrowed:
+        notes.insert(0, "stack is blank: the software measured on the chip, named in model")
+    return OpAnswer(row=row, case=case, estimate=found, notes=tuple(notes))
 
 
 def _keys(case: OpCase) -> tuple[str, str]:
