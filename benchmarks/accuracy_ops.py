@@ -13,19 +13,20 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from accuracy_ops_causes import cause_of, main_cause
+from accuracy_ops_causes import cause_of
+from accuracy_ops_scores import FAMILY_NAMES, HEAD, Scored, figures, grouped, line
+from accuracy_ops_targets import targets
 from peers import GENZ, LLMCOMPASS, ROOFLINE, absent, peer_gemm_s
-from score_gemm import anchored
 
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
-from tapeout.constants import MICRO, PERCENT, Z80
+from tapeout.constants import MICRO
 from tapeout.errors import InfeasibleError, TapeoutError
 from tapeout.numerics import Floats
 from tapeout.perf.ops import collective, elementwise, gemm_estimate, split
@@ -35,42 +36,16 @@ from tapeout.perf.ops.attention_setups import choose, shipped, transfer_log_sd
 from tapeout.perf.ops.cases import Estimate, OpCase, parse
 from tapeout.perf.ops.predict import Unanswered, family, predict
 from tapeout.serving.validation.converting import convert
-from tapeout.serving.validation.scoring import MISS_WEIGHT
 
 NEVER_FITTED = ("pytorch-eager", "vidur-2024")  # of products and collectives; small operators were
 LATENCY_EDGES_S = (5.0 * MICRO, 20.0 * MICRO, 100.0 * MICRO, 1000.0 * MICRO)
 LATENCY_NAMES = ("under 5 us", "5 to 20 us", "20 to 100 us", "100 to 1000 us", "above 1 ms")
 REPORT, FOREIGN = "report part", "never fitted"
-FAMILY_NAMES = {
-    "gemm": "matrix products",
-    "attention": "attention",
-    "collective": "collectives",
-    "elementwise": "small operators",
-}
 LEFT_OUT_ROWS = 1500  # of a set-up and operation with its chip left out
 PEER_ROWS = 4000
 WORST = 20
-MOSTLY_BIAS = 0.7  # signed over absolute median from which an error is one factor
 SEED = 0
 EVERY_FILE = "*.csv"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A measured row and its prediction; errors are log(predicted / measured)."""
-
-    case: OpCase
-    part: str
-    error: float
-    log_sd: float
-    law_error: float = math.nan  # without the residual; nan where there is none
-
-    @property
-    def setup(self) -> str:
-        """Chip, stack, formats and kernel."""
-        one = self.case
-        formats = one.dtype if one.kv_dtype in {"", one.dtype} else f"{one.dtype}/kv {one.kv_dtype}"
-        return " ".join(filter(None, (one.chip, one.stack, one.op, formats, one.kernel, one.mode)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,73 +172,6 @@ def _foreign(case: OpCase) -> Estimate:
     return laws.get(kind, elementwise.estimate)(case, chip, without=case.chip)
 
 
-# --- figures of a group of rows -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Errors are predicted / measured - 1; band and its score in logarithms."""
-
-    rows: int
-    groups: int
-    median: float
-    mean: float
-    p90: float
-    bias: float
-    coverage: float
-    width: float  # median of high / low
-    interval: float
-    constant: float  # interval score of the constant band that does best on these very rows
-
-
-def figures(rows: Sequence[Scored], *, law: bool = False) -> Figures:
-    """Summarise rows; `law` takes the errors without the residual."""
-    error = np.array([row.law_error if law else row.error for row in rows])
-    spread = Z80 * np.array([row.log_sd for row in rows])
-    off, size = np.abs(error), np.abs(np.expm1(error))
-    best = np.quantile(off, 0.8)  # half width that minimises the score: 2 h + 10 E[|e| - h]+
-    return Figures(
-        rows=len(rows),
-        groups=len({split.group(row.case) for row in rows}),
-        median=float(np.median(size)),
-        mean=float(size.mean()),
-        p90=float(np.quantile(size, 0.9)),
-        bias=float(np.median(np.expm1(error))),
-        coverage=float(np.mean(off <= spread)),
-        width=float(np.exp(2.0 * np.median(spread))),
-        interval=_interval(off, spread),
-        constant=_interval(off, np.full(off.size, best)),
-    )
-
-
-def _interval(off: Floats, half: Floats) -> float:
-    return float(np.mean(2.0 * half + MISS_WEIGHT * np.maximum(off - half, 0.0)))
-
-
-HEAD = [
-    "| | rows | shapes | median | p90 | bias | in 80 % band | high/low | interval score | "
-    "constant band |",
-    "|---|---|---|---|---|---|---|---|---|---|",
-]
-
-
-def line(name: str, one: Figures) -> str:
-    """Row of a table of errors with bands."""
-    return (
-        f"| {name} | {one.rows} | {one.groups} | {one.median:.1%} | {one.p90:.1%} | "
-        f"{one.bias:+.1%} | {one.coverage:.0%} | {one.width:.2f} | {one.interval:.3f} | "
-        f"{one.constant:.3f} |"
-    )
-
-
-def grouped(rows: Sequence[Scored], name: Callable[[Scored], str]) -> list[str]:
-    """Table by a property of the rows, in order of its names."""
-    some: dict[str, list[Scored]] = defaultdict(list)
-    for row in rows:
-        some[name(row)].append(row)
-    return [*HEAD, *(line(key, figures(some[key])) for key in sorted(some))]
-
-
 def latency(row: Scored) -> str:
     """Measured time of a row in words, so that they sort."""
     place = int(np.searchsorted(LATENCY_EDGES_S, row.case.measured_s, side="right"))
@@ -355,198 +263,11 @@ def _shape(case: OpCase) -> str:
     )
 
 
-# --- targets --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """A target of one figure: upper limits in per cent; nan for none."""
-
-    median: float = math.nan
-    p90: float = math.nan
-    mean: float = math.nan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A line of the target table."""
-
-    what: str
-    rows: Sequence[Scored]
-    limit: Limit
-    law: bool = False
-
-    def text(self) -> str:
-        """Row of the table."""
-        if not self.rows:
-            return f"| {self.what} | {self._target()} | no rows | not testable | |"
-        got = figures(self.rows, law=self.law)
-        pairs = [
-            (name, getattr(got, name), getattr(self.limit, name) * PERCENT)
-            for name in ("median", "p90", "mean")
-            if not math.isnan(getattr(self.limit, name))
-        ]
-        missed = [name for name, value, most in pairs if value > most]
-        shown = ", ".join(f"{name} {value:.1%}" for name, value, _ in pairs)
-        cause = ""
-        if missed:
-            beyond = pairs[-1][2] if "p90" in missed or "mean" in missed else pairs[0][2]
-            cause = self._cause(beyond)
-        verdict = f"MISS ({', '.join(missed)})" if missed else "met"
-        return f"| {self.what} | {self._target()} | {shown} | {verdict} | {cause} |"
-
-    def _target(self) -> str:
-        names = ("median", "p90", "mean")
-        return ", ".join(
-            f"{name} <= {value:g} %"
-            for name in names
-            if not math.isnan(value := getattr(self.limit, name))
-        )
-
-    def _cause(self, beyond: float) -> str:
-        off = [
-            row.case
-            for row in self.rows
-            if abs(math.expm1(row.law_error if self.law else row.error)) > beyond
-        ]
-        words = main_cause(off, [row.case for row in self.rows])
-        got = figures(self.rows, law=self.law)
-        if abs(got.bias) < MOSTLY_BIAS * got.median:
-            return words
-        return f"bias {got.bias:+.1%}, a factor common to most rows; {words}"
-
-
-def targets(rows: Sequence[Scored], foreign: Sequence[Scored], left: Sequence[Scored]) -> list[str]:
-    """Target table of the operators."""
-    claims = [
-        *_gemm_claims(rows),
-        *_left_out_claims(left),
-        *_other_claims(rows),
-        *_llmcompass_claims(foreign),
-    ]
-    return [
-        "| what | target | figure | verdict | where the rows beyond it lie |",
-        "|---|---|---|---|---|",
-        *(claim.text() for claim in claims),
-        *_band_lines(rows, foreign, left),
-    ]
-
-
-def _gemm_claims(rows: Sequence[Scored]) -> list[Claim]:
-    gemms = [row for row in rows if row.case.op == "gemm"]
-    claims = []
-    for law in (False, True):
-        limit = Limit(median=6.0, p90=18.0) if law else Limit(median=4.0, p90=12.0)
-        words = "physics alone" if law else "with residual"
-        for chip in ("A100", "H100", "B200"):
-            some = [r for r in gemms if r.case.dtype == "bf16" and chip in r.case.chip]
-            what = f"GEMM bf16, unseen (n, k), {chip}, {words}"
-            claims.append(Claim(what=what, rows=some, limit=limit, law=law))
-    narrow: dict[str, list[Scored]] = defaultdict(list)
-    for row in gemms:
-        if row.case.dtype not in {"bf16", "fp16"}:
-            narrow[" ".join((row.case.chip, row.case.dtype, row.case.kernel)).strip()].append(row)
-    limit = Limit(median=6.0, p90=20.0)
-    claims += [Claim(what=f"GEMM {key}", rows=narrow[key], limit=limit) for key in sorted(narrow)]
-    claims.append(Claim(what="GEMM int8 (no file measures it)", rows=(), limit=limit))
-    return claims
-
-
-def _left_out_claims(left: Sequence[Scored]) -> list[Claim]:
-    some = [row for row in left if row.case.op == "gemm" and row.case.dtype == "bf16"]
-    sibling = "GEMM, chip left out, to a sibling (no two measured chips share a generation)"
-    claims = [Claim(what=sibling, rows=(), limit=Limit(median=12.0))]
-    for chip in sorted({row.case.chip for row in some}):
-        mine = [row for row in some if row.case.chip == chip]
-        what = f"GEMM bf16, {chip} left out, across generations"
-        claims.append(Claim(what=what, rows=mine, limit=Limit(median=20.0)))
-    return claims
-
-
-def _other_claims(rows: Sequence[Scored]) -> list[Claim]:
-    claims = []
-    for op in ("attention_decode", "attention_prefill"):
-        some = [row for row in rows if row.case.op == op]
-        for chip in ("", *sorted({row.case.chip for row in some})):
-            mine = [row for row in some if chip in row.case.chip]
-            what = f"{op.replace('_', ' ')}, {chip or 'all chips'}"
-            claims.append(Claim(what=what, rows=mine, limit=Limit(median=10.0, p90=30.0)))
-    some = [row for row in rows if family(row.case.op) == "collective"]
-    for chip in ("", *sorted({row.case.chip for row in some})):
-        mine = [row for row in some if chip in row.case.chip]
-        what = f"collectives within a node, {chip or 'all chips'}"
-        claims.append(Claim(what=what, rows=mine, limit=Limit(median=6.0)))
-    return claims
-
-
-def _llmcompass_claims(foreign: Sequence[Scored]) -> list[Claim]:
-    eager = [row for row in foreign if row.case.stack == "pytorch-eager" and row.case.op == "gemm"]
-    by_chip = {name: [r for r in eager if name in r.case.chip] for name in ("A100", "MI210")}
-    return [
-        Claim(what="LLMCompass A100, no refit", rows=by_chip["A100"], limit=Limit(mean=8.0)),
-        Claim(what="LLMCompass MI210, zero-shot", rows=by_chip["MI210"], limit=Limit(mean=30.0)),
-        Claim(
-            what="LLMCompass MI210, 5 anchors, the others",
-            rows=five_anchors(by_chip["MI210"]),
-            limit=Limit(mean=10.0),
-        ),
-    ]
-
-
-def five_anchors(rows: Sequence[Scored]) -> list[Scored]:
-    """Other rows after five moved one factor and the launch (score_gemm.anchored)."""
-    if not rows:
-        return []
-    cases = [row.case for row in rows]
-    found = anchored(cases)
-    measured = found.time_s / np.exp(found.error)
-    kept = iter(zip(found.error, measured, strict=True))
-    left = []
-    error, time_s = next(kept)
-    for row in rows:
-        if math.isclose(row.case.measured_s, time_s, rel_tol=1e-9):
-            left.append(replace(row, error=float(error), log_sd=math.nan))
-            error, time_s = next(kept, (math.nan, math.nan))
-    if len(left) != found.error.size:
-        raise AssertionError("anchored rows are out of order")
-    return left
-
-
-def _band_lines(
-    rows: Sequence[Scored], foreign: Sequence[Scored], left: Sequence[Scored]
-) -> list[str]:
-    lines = []
-    mi210 = [row for row in foreign if row.case.chip == "AMD MI210"]
-    for name, some in (
-        ("80 % bands, report part, all operators", rows),
-        *(
-            (f"80 % bands, report part, {words}", [r for r in rows if family(r.case.op) == key])
-            for key, words in FAMILY_NAMES.items()
-        ),
-        ("80 % bands, chip left out, all operators", left),
-        ("80 % bands, never fitted", foreign),
-        ("80 % bands, LLMCompass MI210 products", [r for r in mi210 if r.case.op == "gemm"]),
-    ):
-        if not some:
-            continue
-        got = figures(some)
-        inside = 0.75 <= got.coverage <= 0.85
-        better = got.interval < got.constant
-        misses = [] if inside else ["too narrow" if got.coverage < 0.75 else "too wide"]
-        misses += [] if better else ["no better than the constant band that these rows pick"]
-        lines.append(
-            f"| {name} | covers 75 to 85 %, score below a constant band's | {got.coverage:.1%}, "
-            f"{got.interval:.3f} against {got.constant:.3f} | {'MISS' if misses else 'met'} | "
-            f"{'; '.join(misses)} |"
-        )
-    return lines
-
-
 # --- the sections ---------------------------------------------------------------------------------
 
 
 def sections(data: Path) -> list[str]:
-    """Lines of Markdown on the operators.
+    """Lines of Markdown on the operators; draws docs/img/accuracy-operators.svg.
 
     Parameters
     ----------
@@ -558,7 +279,11 @@ def sections(data: Path) -> list[str]:
     InfeasibleError
         There is no file of operator times.
     """
-    return compose(read(data))[0]
+    lines, rows, left = compose(read(data))
+    from accuracy_ops_figure import draw  # noqa: PLC0415  loads the chart library
+
+    draw(rows, left)
+    return lines
 
 
 def compose(found: Read) -> tuple[list[str], list[Scored], list[Scored]]:
@@ -640,14 +365,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: python benchmarks/accuracy_ops.py DATA\n")
         return 2
     try:
-        found = read(Path(arguments[0]))
+        lines = sections(Path(arguments[0]))
     except InfeasibleError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    lines, rows, left = compose(found)
-    from accuracy_ops_figure import draw  # noqa: PLC0415  loads the chart library
-
-    draw(rows, left)
     print("\n".join(lines))
     return 0
 

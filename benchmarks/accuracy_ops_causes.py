@@ -29,13 +29,13 @@ Rule = tuple[Callable[[OpCase], bool], str]
 GEMM: tuple[Rule, ...] = (
     (lambda c: c.op == "grouped_gemm", "expert layer: routing and small kernels of one profile"),
     (lambda c: c.measured_s < SHORT_S, "product under 5 us: launch, tail and timer"),
+    (lambda c: c.k > DEEP * max(c.m, c.n), "deep product: how the library splits the sum"),
     (
         lambda c: "block" in c.dtype and c.mode == "eager",
         "block-scaled kernel launched by the host",
     ),
     (lambda c: c.m <= FEW_ROWS, "few rows: kernel for small batches, chosen by the library"),
     (lambda c: min(c.n, c.k) <= NARROW, "n or k up to 256: activations and stores, not arithmetic"),
-    (lambda c: c.k > DEEP * max(c.m, c.n), "deep product: how the library splits the sum"),
     (lambda c: c.measured_s < MEDIUM_S, "5 to 20 us: one wave, its tile chosen by the library"),
     (lambda c: c.mode == "eager", "eager run: host or first use inside the timing"),
     (lambda _: True, "large product: tile and schedule chosen by the library"),
@@ -59,7 +59,10 @@ COLLECTIVE: tuple[Rule, ...] = (
     (lambda _: True, "large message: rate of the links"),
 )
 SMALL: tuple[Rule, ...] = (
-    (lambda c: c.op == "embedding", "embedding: few rows measured, gather from a table"),
+    (
+        lambda c: c.op == "embedding",
+        "embedding: constants of other engines, its one width fell in the report part",
+    ),
     (lambda c: c.op == "sample", "sampler: several kernels, one set-up measured"),
     (lambda c: c.measured_s < SHORT_S, "operator under 5 us: launch, timer of 1 us"),
     (lambda c: c.mode == "eager" and c.stack == "pytorch-eager", "host time of PyTorch eager"),

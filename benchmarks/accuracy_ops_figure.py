@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
-from accuracy_ops import Scored
 
 from tapeout.perf.ops.cases import OPERATIONS
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
 from tapeout.report.plots import write_plot
+
+if TYPE_CHECKING:
+    from accuracy_ops_scores import Scored
 
 OUT = Path(__file__).parents[1] / "docs/img/accuracy-operators.svg"
 MEASURED, LEFT_OUT = "#0072b2", "#d55e00"
@@ -68,7 +70,10 @@ def _spec(main: list[dict[str, Any]], names: list[str], words: str) -> dict[str,
     scale = alt.Scale(type="log", domain=[LEAST, MOST], nice=False)
     ticks = [0.25, 0.5, 0.8, 1, 1.25, 2, 4]
     axis = theme.axis(
-        "predicted / measured, 10 to 90 % and 25 to 75 % of rows", values=ticks, labelOverlap=False
+        "predicted / measured, 10 to 90 % and 25 to 75 % of rows",
+        values=ticks,
+        labelOverlap=False,
+        tickCount=40,
     )
     y_axis = alt.Y("name:N", sort=names, axis=alt.Axis(title=None, domain=False, ticks=False))
     colour = alt.Color("colour:N", scale=None, legend=None)
