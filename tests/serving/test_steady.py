@@ -108,7 +108,7 @@ def test_prefill_that_cannot_keep_up_has_no_time_to_first_token(placed):
 def test_a_larger_batch_is_slower_for_each_and_faster_for_all(placed, batch, more):
     few, many = (steady_state(MODEL, placed(), CHAT, np.array([n])) for n in (batch, batch * more))
     assert many.tpot_s >= few.tpot_s * (1 - 1e-9)
-    # A few rows more may begin a new row of tiles, which costs some per cent; a doubling never does.
+    # A few rows more may begin a new row of tiles, which costs some per cent; doubling never does.
     cliff = 0.05 if more < 2.0 else 1e-9
     assert many.output_tokens_per_s >= few.output_tokens_per_s * (1 - cliff)
 
