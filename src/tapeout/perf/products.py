@@ -138,11 +138,12 @@ def _rates(chip: ChipSpec, dtype: str, weight_bytes: float) -> GemmRates:
 def _once(shape: Shapes, at: int, rates: GemmRates, law: GemmConstants) -> Floats:
     """Time of one call in every step; equal shapes are timed once. [s]."""
     pairs, back = np.unique(shape.m[at] + 1j * shape.experts[at], return_inverse=True)
-    rows, n, k = pairs.real, shape.n[at], shape.k[at]
-    if np.all(pairs.imag == 1.0):
+    rows, experts = np.real(pairs), np.imag(pairs)
+    n, k = shape.n[at], shape.k[at]
+    if np.all(experts == 1.0):
         once = gemm_s(rows, n, k, rates, law)
     else:
-        hit = Experts(active=pairs.imag, topk=np.ones_like(rows))
-        once = grouped_s(rows * pairs.imag, n, k, hit, rates, law)
+        hit = Experts(active=experts, topk=np.ones_like(rows))
+        once = grouped_s(rows * experts, n, k, hit, rates, law)
     found: Floats = once[back]
     return found
