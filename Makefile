@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := dask ray rtl calibrate browser
 
-.PHONY: demo test test-extras check bench accuracy docs examples lint clean
+.PHONY: demo test test-extras check bench accuracy calibrate-shipped docs examples lint clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -52,6 +52,10 @@ bench: $(VENV)/.dev  ## writes benchmarks/results.json
 accuracy: $(VENV)/.dev  ## needs DATA=folder of measurements; writes docs/accuracy.md
 	@test -n "$(DATA)" || { echo "make accuracy DATA=FOLDER: the folder of measurements is missing (docs/data.md says what it holds)"; exit 2; }
 	$(BIN)/python benchmarks/accuracy.py "$(DATA)"
+
+calibrate-shipped: $(VENV)/.dev  ## needs DATA=folder of measurements; fits again every constant that ships
+	@test -n "$(DATA)" || { echo "make calibrate-shipped DATA=FOLDER: the folder of measurements is missing (docs/data.md says what it holds)"; exit 2; }
+	$(BIN)/python tools/calibrate_shipped.py "$(DATA)"
 
 docs: $(VENV)/.core  ## regenerates the generated pages
 	$(BIN)/python tools/make_docs.py

@@ -148,7 +148,7 @@ def _roofline_tpot_s(case: Case) -> float:
     try:
         system = usual_system(_chip(case.chip))
         architecture = load_model(case.model)
-        formats = serving_formats(system.chip, architecture, case.precision)
+        formats = serving_formats(system.chip, architecture, case.precision, stack=case.engine)
         placement = case_placement(case, architecture, system, formats)
         lengths = Lengths(new=case.input_tokens, cached=0.0, output=case.output_tokens)
         got = closed_loop(RooflineModel(), placement, lengths, np.array([case.concurrency]))

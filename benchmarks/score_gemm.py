@@ -69,7 +69,7 @@ def read(data: Path) -> dict[tuple[str, ...], list[OpCase]]:
     """Cases of every file by set-up."""
     found: dict[tuple[str, ...], list[OpCase]] = defaultdict(list)
     for pattern in FILES:
-        for path in sorted(data.glob(pattern)):
+        for path in sorted((data / "measured").glob(pattern)):
             converter = converter_for(path, CONVERTERS)
             if converter is None:
                 continue
@@ -160,10 +160,13 @@ def anchored(cases: list[OpCase]) -> Score:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+    if len(arguments) != 1:
         sys.stderr.write("usage: python benchmarks/score_gemm.py DATA\n")
         return 2
     data = read(Path(arguments[0]))
+    if not data:
+        sys.stderr.write(f"{Path(arguments[0]) / 'measured' / FILES[0]} does not exist\n")
+        return 2
     rows = [*report_part(data), *left_out(data, "report"), *never_fitted(data)]
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -1,5 +1,9 @@
 """Settings and fixtures shared by all tests: a plain chip and placements on it."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -35,6 +39,21 @@ def make_chip(**changes):
 def make_placement(model="llama-3.1-70b", chip=None, formats=FP8, **degrees):
     system = System(chip=chip or make_chip(), chips_per_domain=64, domains=2)
     return Placement(architecture=load_model(model), system=system, formats=formats, **degrees)
+
+
+def load_script(path):
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Return a loader of scripts that are no part of the package, by their path in the project."""
+    return load_script
 
 
 @pytest.fixture(scope="session")

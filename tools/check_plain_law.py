@@ -3,7 +3,7 @@
 Rows of the fit part only; each of the five folds of the fixed split is left out in turn. Prints
 the table behind docs/calibrate.md.
 
-Usage: python tools/check_plain_law.py FOLDER_OF_MEASUREMENTS
+Usage: python tools/check_plain_law.py DATA
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.perf.calibrate.fit import NOISE, fit_constants
 from tapeout.perf.calibrate.law import rate_s, rows_of
-from tapeout.perf.ops.cases import OpCase, parse
-from tapeout.perf.ops.convert import converter_for
+from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.convert_gemm import CONVERTERS
 from tapeout.perf.ops.split import FOLDS, fit_part, fold, group, require_fit_part
+
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import converted, measured_files
 
 MOST = 4000
 DTYPE = "bf16"
@@ -41,14 +45,13 @@ def errors(cases: list[OpCase]) -> Floats:
 
 def main(folder: Path) -> int:
     """Print median and 90th percentile for every file of GPU products."""
-    paths = sorted((folder / "measured" / "aiconfigurator").glob("gemm_*.csv"))
-    if not paths:
-        print(f"{folder}: no measured/aiconfigurator/gemm_*.csv there")
+    try:
+        paths = measured_files(folder, ["aiconfigurator/gemm_*.csv"])
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
         return 2
-    for path in paths:
-        converter = converter_for(path, CONVERTERS)
-        assert converter is not None
-        cases = fit_part(one for one in map(parse, converter.rows(path)) if one.dtype == DTYPE)
+    for path, some in converted(paths, CONVERTERS):
+        cases = fit_part(one for one in some if one.dtype == DTYPE)
         require_fit_part(cases)
         count = min(MOST, len(cases))
         chosen = np.random.default_rng(0).choice(len(cases), count, replace=False)

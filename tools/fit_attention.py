@@ -11,12 +11,12 @@ shipped constants on the report part; forms were chosen before that was ever run
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +24,31 @@ import numpy as np
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
 from tapeout.constants import Z80
+from tapeout.errors import InfeasibleError
 from tapeout.perf.ops.attention_cases import HEAD_DIM, LAWS, kind_of, kv_dtype
 from tapeout.perf.ops.attention_estimate import estimate, predict_s
 from tapeout.perf.ops.attention_setups import AttentionSetup, choose, plain_kernel, read_setup
-from tapeout.perf.ops.cases import OpCase, parse
-from tapeout.perf.ops.convert import converter_for
+from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.convert_attention import CONVERTERS
 from tapeout.perf.ops.fit_attention import AttentionFit, fit_attention
-from tapeout.perf.ops.split import SALT, fit_part, report_part
+from tapeout.perf.ops.split import fit_part, report_part
 
-OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/ops/attention.json"
-FITTED = "2026-11-25"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    OPERATOR_DATA,
+    OPERATOR_SPLIT,
+    converted,
+    lines_of,
+    log_sd_of,
+    measured_files,
+    provenance,
+    sums_of,
+    today,
+)
+
+OUT = OPERATOR_DATA / "attention.json"
+SEED = 0  # of the cases that are tried from other chips
 GLOBS = ("aiconfigurator/attention_*.csv", "llmservingsim/*/profile/attention.csv")
 OWN_ROWS = 250  # a set-up with fewer stays near the largest of its chip and kind
 CHOSEN = {"vllm_flash_attn_fa4": {"fixed_splits": 32.0}}  # by kernel; vLLM's limit in a graph
@@ -51,14 +65,10 @@ def key_of(case: OpCase) -> Key:
 def read_cases(data: Path) -> tuple[list[OpCase], dict[str, str]]:
     """Cases of every attention file, and the sha256 of each file."""
     cases: list[OpCase] = []
-    sums = {}
-    for pattern in GLOBS:
-        for path in sorted((data / "measured").glob(pattern)):
-            converter = converter_for(path, CONVERTERS)
-            if converter is not None:
-                cases += [parse(row) for row in converter.rows(path)]
-                name = str(path.relative_to(data / "measured"))
-                sums[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    sums: dict[str, str] = {}
+    for path, some in converted(measured_files(data, GLOBS), CONVERTERS):
+        cases += some
+        sums |= sums_of(data, [path])
     return cases, sums
 
 
@@ -95,7 +105,7 @@ def entry(key: Key, fitted: AttentionFit, cases: Sequence[OpCase]) -> dict[str, 
         "log_sd": round(fitted.log_sd, 4),
         "law_log_sd": round(fitted.law_log_sd, 4),
         "rows": len(cases),
-        "fitted": FITTED,
+        "fitted": today(),
         "source": "llmservingsim" if stack == "vllm-0.19.0" else "aiconfigurator",
         "folds_pct": {"law": [law_median, law_p90], "with residual": [median, p90]},
         "head_dims": sorted({case.given("head_dim", HEAD_DIM) for case in cases}),
@@ -134,7 +144,7 @@ def transfer(
 ) -> dict[str, dict[str, float]]:
     """Spread of each kind by distance, every chip predicted from the others; fit part only."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     for key, cases in groups.items():
         kind, chip = key[:2]
         if len({one.setup.chip for one in known if one.kind == kind}) < 2:
@@ -148,9 +158,7 @@ def transfer(
         found[kind][distance] += off
         print("from other chips:", *key, distance, errors(np.array(off)), flush=True)
     return {
-        kind: {
-            name: round(float(np.quantile(np.abs(off), 0.8)) / Z80, 4) for name, off in one.items()
-        }
+        kind: {name: round(log_sd_of(np.array(off)), 4) for name, off in one.items()}
         for kind, one in found.items()
     }
 
@@ -184,9 +192,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--score", action="store_true", help="report part, shipped constants")
     options = parser.parse_args(arguments)
-    cases, sums = read_cases(options.data)
-    if not cases:
-        print(f"no attention measurements under {options.data}", file=sys.stderr)
+    try:
+        cases, sums = read_cases(options.data)
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
         return 2
     if options.score:
         score(cases)
@@ -194,22 +203,13 @@ def main(arguments: Sequence[str]) -> int:
     groups = by_setup(fit_part(cases))
     entries = fit_all(groups)
     known = [read_setup(json.loads(json.dumps(one))) for one in entries]
-    table = {
-        "fitted": FITTED,
-        "seed": SALT,
-        "sha256": sums,
+    head = {
+        "provenance": provenance("tools/fit_attention.py", OPERATOR_SPLIT, sums, SEED),
         "transfer": transfer(groups, known),
-        "setups": entries,
     }
-    OUT.write_text(_compact(table), encoding="utf-8")
+    compact = partial(json.dumps, separators=(",", ":"))
+    OUT.write_text(lines_of(head, entries, compact), encoding="utf-8")
     return 0
-
-
-def _compact(table: dict[str, object]) -> str:
-    """One line a set-up: small, and a change of one shows as one line."""
-    head = {name: value for name, value in table.items() if name != "setups"}
-    body = ",\n".join(json.dumps(one, separators=(",", ":")) for one in table["setups"])  # type: ignore[attr-defined]
-    return f'{json.dumps(head)[:-1]},\n"setups": [\n{body}\n]}}\n'
 
 
 if __name__ == "__main__":

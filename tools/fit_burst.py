@@ -1,26 +1,27 @@
-"""Fit the host times of serving/policies.py: python tools/fit_burst.py DATA [--trials FILE].
+"""Fit the host times of serving engines: python tools/fit_burst.py DATA [--trials FILE].
 
 Two constants for each engine (steps an arrival misses, time before a request is queued) and one
 for all (tokeniser time of a prompt token), on a coarse grid, by mean absolute log error of TTFT
 over curves of the fit part of serving/split.py with the shipped timing constants. The error is
 cross-validated over five folds of curves; with a chip left out, the constants come from the
-curves of the other chips. Every setting of the grid goes to the file of trials. Rows of the
-report part are never read.
+curves of the other chips. Every setting of the grid goes to the file of trials, the constants to
+src/tapeout/serving/data/host_times.csv, which serving/policies.py reads. Rows of the report part
+are never read.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import itertools
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.perf import PhysicalModel
 from tapeout.serving.burst import EnginePolicy, burst_closed_loop
@@ -29,7 +30,20 @@ from tapeout.serving.policies import Setting, recipe_policy
 from tapeout.serving.scoring import summarise
 from tapeout.serving.split import is_fit_curve, require_fit_part
 
-TRIALS = Path(__file__).parents[1] / "benchmarks/burst_trials.csv"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    ROOT,
+    SERVING_DATA,
+    append_trials,
+    endtoend_provenance,
+    note_provenance,
+    today,
+    write_table,
+)
+
+TRIALS = ROOT / "benchmarks/burst_trials.csv"
+TABLE = "host_times.csv"
 FOLDS = 5
 SALT = "tapeout-burst-folds"
 MICRO = 1e-6
@@ -155,38 +169,52 @@ def summary(some: Sequence[tuple[Curve, Floats]]) -> str:
     ).words()
 
 
-def write(path: Path, groups: dict[str, tuple[list[Curve], list[Trial]]]) -> None:
+def log_trials(path: Path, groups: dict[str, tuple[list[Curve], list[Trial]]]) -> None:
     """Append every setting with its error over the folds (nothing is fitted within a setting)."""
-    today = time.strftime("%Y-%m-%d")
-    with path.open("a", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        for name, (curves, trials) in groups.items():
-            for trial in trials:
-                error = summarise(
-                    np.concatenate(trial.errors),
-                    [c.key for c, errors in zip(curves, trial.errors, strict=True) for _ in errors],
-                )
-                rows.writerow(
-                    [today, f"ttft {name}", trial.words(), f"{100 * error.median:.1f}",
-                     f"{100 * error.p90:.1f}", f"bias {100 * error.bias:+.1f} %, grid"]
-                )  # fmt: skip
+    for name, (curves, trials) in groups.items():
+        for trial in trials:
+            error = summarise(
+                np.concatenate(trial.errors),
+                [c.key for c, errors in zip(curves, trial.errors, strict=True) for _ in errors],
+            )
+            append_trials(path, [
+                (today(), f"ttft {name}", trial.words(), f"{100 * error.median:.1f}",
+                 f"{100 * error.p90:.1f}", f"bias {100 * error.bias:+.1f} %, grid")
+            ])  # fmt: skip
 
 
-def main() -> None:
+def write(chosen: dict[str, Trial], counts: dict[str, int], data: Path) -> None:
+    """Write the table that policies read: one row an engine, SGLang by vendor of the chip."""
+    rows = []
+    for name, one in chosen.items():
+        engine, _, vendor = name.partition(" ")
+        note = f"TTFT of {counts[name]} curves of the fit part"
+        rows.append((engine, vendor or "*", one.skipped_steps, one.request_s, one.token_s, note))
+    header = ("engine", "vendor", "skipped_steps", "request_s", "token_s", "note")
+    write_table(SERVING_DATA / TABLE, header, rows)
+    note_provenance(SERVING_DATA, [TABLE], endtoend_provenance("tools/fit_burst.py", data))
+
+
+def main() -> int:
     """Fit and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--trials", type=Path, default=TRIALS)
     options = parser.parse_args()
     model = PhysicalModel()
-    every = [curve for curve in scored_curves(read_rows(options.data)) if is_fit_curve(curve.key)]
+    try:
+        measured = scored_curves(read_rows(options.data))
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
+        return 2
+    every = [curve for curve in measured if is_fit_curve(curve.key)]
     groups: dict[str, tuple[list[Curve], list[Trial]]] = {}
     for name in GRID:
         curves = [curve for curve in every if group_of(curve) == name]
         for curve in curves:
             require_fit_part(curve.cases)
         groups[name] = (curves, trials_of(name, curves, model))
-    write(options.trials, groups)
+    log_trials(options.trials, groups)
     for label, key in (("folds", fold_of), ("chip left out", lambda c: c.cases[0].chip)):
         part = {name: [str(key(curve)) for curve in curves] for name, (curves, _) in groups.items()}
         held = held_out(groups, part)
@@ -202,9 +230,12 @@ def main() -> None:
         ),
     )
     print(f"constants: token_s {token_s:.0e}")
-    for name, (_, trials) in groups.items():
-        print(f"  {name}: {best(trials, whole[name], token_s).words()}")
+    chosen = {name: best(some, whole[name], token_s) for name, (_, some) in groups.items()}
+    for name, one in chosen.items():
+        print(f"  {name}: {one.words()}")
+    write(chosen, {name: len(curves) for name, (curves, _) in groups.items()}, options.data)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

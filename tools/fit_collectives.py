@@ -10,7 +10,6 @@ frozen, of the report part and of the second source (DATA/measured/vidur, fitted
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections import defaultdict
@@ -23,33 +22,40 @@ import numpy as np
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
 from tapeout.constants import Z80
+from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.ops import collective
-from tapeout.perf.ops.cases import OpCase, parse
+from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.collective_law import fit_collective, fit_table, residual, table
-from tapeout.perf.ops.convert import converter_for
 from tapeout.perf.ops.convert_collectives import CONVERTERS
 from tapeout.perf.ops.split import FOLDS, fit_part, fold, group, report_part
 from tapeout.perf.ops.store import load_setups
 
-OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/ops/collectives.json"
-FITTED = "2026-11-25"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    OPERATOR_DATA,
+    OPERATOR_SPLIT,
+    converted,
+    lines_of,
+    measured_files,
+    provenance,
+    sums_of,
+    today,
+)
+from shipping import log_sd_of as log_sd
+
+OUT = OPERATOR_DATA / "collectives.json"
 FIRST = ("aiconfigurator/collectives_*.csv", "aiconfigurator/allreduce_custom_*.csv")
 SECOND = ("vidur/all_reduce_*.csv", "vidur/send_recv_*.csv")
 ADDING_SWITCH = ("NVIDIA H100 SXM", "NVIDIA B200")  # third generation of NVSwitch and later
-SEED = 0  # nothing is drawn; named because every shipped table names one
 Key = tuple[str, str, str, str]
 
 
 def read_cases(data: Path, patterns: Sequence[str]) -> list[OpCase]:
     """Cases of all files that match."""
-    found: list[OpCase] = []
-    for pattern in patterns:
-        for path in sorted((data / "measured").glob(pattern)):
-            converter = converter_for(path, CONVERTERS)
-            if converter is not None:
-                found += map(parse, converter.rows(path))
-    return found
+    files = converted(measured_files(data, patterns), CONVERTERS)
+    return [case for _, cases in files for case in cases]
 
 
 def by_setup(cases: Sequence[OpCase]) -> dict[Key, list[OpCase]]:
@@ -94,11 +100,6 @@ def text(left: Floats) -> str:
     )
 
 
-def log_sd(left: Floats) -> float:
-    """Standard deviation whose 80 % band holds 80 % of the errors."""
-    return float(np.quantile(np.abs(left), 0.8) / Z80)
-
-
 def coverage(left: Floats, folds: Ints) -> Floats:
     """Whether each row lies in the band that the other folds give."""
     inside = np.zeros(folds.size, dtype=bool)
@@ -134,7 +135,7 @@ def fit_all(cases: Sequence[OpCase], chips: dict[str, ChipSpec]) -> list[dict[st
                 "constants": dict(fitted.constants.values),
                 "log_sd": log_sd(smoothed),
                 "rows": len(some),
-                "fitted": FITTED,
+                "fitted": today(),
                 "source": f"aiconfigurator {stack}; see docs/fabric.md",
                 "covariance": np.round(fitted.covariance, 6).tolist(),
                 "residual": asdict(left),
@@ -171,51 +172,40 @@ def score(cases: Sequence[OpCase], chips: dict[str, ChipSpec], *, leave: bool = 
     return np.concatenate([np.array(some)[:, 0] for name, some in left.items() if name[0] != "all"])
 
 
-def write(body: dict[str, object]) -> None:
+def write(head: dict[str, object], setups: Sequence[object]) -> None:
     """Write the table, a set-up a line, and forget what was read of the one before."""
-    setups = body["setups"]
-    assert isinstance(setups, list)  # built above
-    head = json.dumps({name: value for name, value in body.items() if name != "setups"}, indent=1)
-    lines = ",\n".join(json.dumps(one) for one in setups)
-    OUT.write_text(f'{head[:-2]},\n "setups": [\n{lines}\n]}}\n', encoding="utf-8")
+    OUT.write_text(lines_of(head, setups, json.dumps), encoding="utf-8")
     for cached in (load_setups, collective._residuals, collective._borrowed_log_sd):  # noqa: SLF001
         cached.cache_clear()
 
 
-def main() -> None:
+def main() -> int:
     """Fit, print, write; with --report score what was kept for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    cases = read_cases(options.data, FIRST)
-    if not cases:
-        sys.exit(f"no timings of collectives under {options.data / 'measured'}")
+    try:
+        cases = read_cases(options.data, FIRST)
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
+        return 2
     chips = {name: spec_from_record(load().chip(name)) for name in {case.chip for case in cases}}
     found = fit_all(fit_part(cases), chips)
-    digest = hashlib.sha256()
-    for pattern in FIRST:
-        for path in sorted((options.data / "measured").glob(pattern)):
-            digest.update(path.read_bytes())
-    body = {
-        "about": "tools/fit_collectives.py; constants of collectives by set-up",
-        "sha256_of_data": digest.hexdigest(),
-        "seed": SEED,
-        "borrowed_log_sd": 0.0,
-        "setups": found,
-    }
-    write(body)
+    sums = sums_of(options.data, measured_files(options.data, FIRST))
+    about = provenance("tools/fit_collectives.py", OPERATOR_SPLIT, sums)
+    write({"provenance": about, "borrowed_log_sd": 0.0}, found)
     print("each chip without its own set-ups, fit part")
     left = score(fit_part(cases), chips, leave=True)
     print(f"pooled {text(left)}")
-    body["borrowed_log_sd"] = log_sd(left)
-    write(body)
+    write({"provenance": about, "borrowed_log_sd": log_sd(left)}, found)
     if options.report:
         print("report part")
         score(report_part(cases), chips)
         print("second source, fitted to nowhere")
         score(read_cases(options.data, SECOND), chips)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

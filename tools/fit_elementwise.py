@@ -12,13 +12,13 @@ lacks is predicted from the others, with the error that leaving whole operators 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,10 @@ import numpy as np
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
 from tapeout.constants import MICRO, Z80
+from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.ops import elementwise
-from tapeout.perf.ops.cases import OpCase, parse
-from tapeout.perf.ops.convert import converter_for
+from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.convert_elementwise import CONVERTERS
 from tapeout.perf.ops.elementwise_law import (
     LONG_ROW_BYTES,
@@ -41,8 +41,21 @@ from tapeout.perf.ops.elementwise_law import (
 )
 from tapeout.perf.ops.split import FOLDS, fit_part, fold, group, report_part, require_fit_part
 
-OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/ops/elementwise.json"
-FITTED = "2026-11-25"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    OPERATOR_DATA,
+    OPERATOR_SPLIT,
+    converted,
+    lines_of,
+    log_sd_of,
+    measured_files,
+    provenance,
+    sums_of,
+    today,
+)
+
+OUT = OPERATOR_DATA / "elementwise.json"
 SOURCES = ("vidur/dense_ops_*.csv", "llmcompass/*.csv", "llmservingsim/*/profile/*.csv")
 POINTS = 50  # rows kept of one array width: grids of up to 451 sizes would drown the rest
 LOSS_SCALE = 0.08
@@ -50,7 +63,6 @@ PULL_SETUP, PULL_OPERATOR, PULL_OWN = 0.05, 0.4, 0.5
 PARTS = 5  # of a set-up: host, memory, cache, core, start; of an operator: see unpack
 LEAST_LOG_SD = 0.04
 CONSTANTS = tuple(ElementwiseConstants.__dataclass_fields__)
-SEED = 0  # nothing is drawn; named because every shipped table names one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +84,8 @@ class Rows:
 
 def read_cases(data: Path) -> list[OpCase]:
     """Elementwise cases of all files the converters know."""
-    found: list[OpCase] = []
-    for pattern in SOURCES:
-        for path in sorted((data / "measured").glob(pattern)):
-            converter = converter_for(path, CONVERTERS)
-            if converter is not None:
-                cases = map(parse, converter.rows(path))
-                found += [case for case in cases if case.op in elementwise.OPERATIONS]
-    return found
+    files = converted(measured_files(data, SOURCES), CONVERTERS)
+    return [case for _, cases in files for case in cases if case.op in elementwise.OPERATIONS]
 
 
 def _thinned(cases: Sequence[OpCase]) -> list[tuple[OpCase, float]]:
@@ -286,8 +292,8 @@ def text(left: Floats) -> str:
 
 
 def log_sd(left: Floats) -> float:
-    """Standard deviation whose 80 % band holds 80 % of the errors."""
-    return float(max(np.quantile(np.abs(left), 0.8) / Z80, LEAST_LOG_SD))
+    """Standard deviation whose 80 % band holds 80 % of the errors, no less than LEAST_LOG_SD."""
+    return max(log_sd_of(left), LEAST_LOG_SD)
 
 
 def setups(
@@ -314,7 +320,7 @@ def setups(
                     "constants": constants | {"borrowed_log_sd": log_sd(lent)},
                     "log_sd": spread if pair is not None else unknown,
                     "rows": int(mine.sum()),
-                    "fitted": FITTED,
+                    "fitted": today(),
                     "source": "vidur, llmservingsim, llmcompass; see docs/fabric.md",
                 }
             )
@@ -335,15 +341,17 @@ def score(cases: Sequence[OpCase], chips: dict[str, ChipSpec], without: str = ""
         print(f"{' '.join(name):60s} {text(both[:, 0])}  in band {100 * inside:.0f} %")
 
 
-def main() -> None:
+def main() -> int:
     """Fit, print, write; with --report score what was kept for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    cases = read_cases(options.data)
-    if not cases:
-        sys.exit(f"no elementwise timings under {options.data / 'measured'}")
+    try:
+        cases = read_cases(options.data)
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
+        return 2
     chips = {name: spec_from_record(load().chip(name)) for name in {case.chip for case in cases}}
     mine = fit_part(cases)
     require_fit_part(mine)
@@ -358,23 +366,17 @@ def main() -> None:
         print(f"{chip:25s} {stack:14s} chip left out           {text(lent[chosen])}")
     print(f"pooled, known   {text(left[known])}\npooled, unknown {text(left[~known])}")
     print(f"pooled, all     {text(left)}\nchip left out   {text(lent)}")
-    digest = hashlib.sha256()
-    for pattern in SOURCES:
-        for path in sorted((options.data / "measured").glob(pattern)):
-            digest.update(path.read_bytes())
-    body = {
-        "about": "tools/fit_elementwise.py; constants of elementwise operators by set-up",
-        "sha256_of_data": digest.hexdigest(),
-        "seed": SEED,
+    sums = sums_of(options.data, measured_files(options.data, SOURCES))
+    head: dict[str, object] = {
+        "provenance": provenance("tools/fit_elementwise.py", OPERATOR_SPLIT, sums),
         "log_sd_of_vector": np.sqrt(np.diag(covariance)).round(4).tolist(),
-        "setups": setups(rows, vector, left, known, lent),
     }
-    table_ = ",\n".join(json.dumps(one, default=float) for one in body.pop("setups"))
-    head = json.dumps(body)[:-1]
-    OUT.write_text(f'{head},\n"setups": [\n{table_}\n]}}\n', encoding="utf-8")
+    found = setups(rows, vector, left, known, lent)
+    OUT.write_text(lines_of(head, found, partial(json.dumps, default=float)), encoding="utf-8")
     if options.report:
         score(report_part(cases), chips)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

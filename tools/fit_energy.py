@@ -42,11 +42,12 @@ from tapeout.serving.power import (
     wall_rows,
 )
 
-ROOT = Path(__file__).parents[1]
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import ROOT, append_trials, endtoend_provenance, note_provenance, today
+
 TABLE = ROOT / "src/tapeout/perf/data/energy.csv"
 TRIALS = ROOT / "benchmarks/energy_trials.csv"
-FITTED = "2026-11-25"
-COLUMNS = ("date", "part", "setting", "cv_median", "cv_p90", "note")
 
 PRIOR = {
     # constant: (median, log sd, why)
@@ -205,16 +206,14 @@ def scored(errors: Floats, apart: Floats) -> tuple[float, float]:
 
 def run_trials(table: Table) -> None:
     """Print every setting and append it to the table of trials."""
-    with TRIALS.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for setting in SETTINGS:
-            errors, _ = left_out(table, setting)
-            median, p90 = scored(errors, table.apart)
-            both = np.median(np.abs(errors[table.apart == 1.0]))
-            note = f"DeepSeek-V4-Pro curves left out: median {both:.4f}"
-            row = (FITTED, "telemetry", setting.name, f"{median:.4f}", f"{p90:.4f}", note)
-            writer.writerow(row)
-            print(*row, sep=", ")
+    for setting in SETTINGS:
+        errors, _ = left_out(table, setting)
+        median, p90 = scored(errors, table.apart)
+        both = np.median(np.abs(errors[table.apart == 1.0]))
+        note = f"DeepSeek-V4-Pro curves left out: median {both:.4f}"
+        row = (today(), "telemetry", setting.name, f"{median:.4f}", f"{p90:.4f}", note)
+        append_trials(TRIALS, [row])
+        print(*row, sep=", ")
 
 
 def run_host_trials(rows: Sequence[PowerRow]) -> None:
@@ -235,14 +234,12 @@ def run_host_trials(rows: Sequence[PowerRow]) -> None:
         other_w = float(np.median(others)) * row.placement.system.chip.tdp_w
         kept.append(power_at_measured_rate_w(row) / row.measured_w - 1.0)
         refitted.append((package + other_w) / row.measured_w - 1.0)
-    with TRIALS.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for name, errors in (("host share 0.3", kept), ("host share of the others", refitted)):
-            absolute = np.abs(errors)
-            median, p90 = np.median(absolute), np.quantile(absolute, 0.9)
-            row_text = (FITTED, "wall", name, f"{median:.4f}", f"{p90:.4f}", "3 rows of B200")
-            writer.writerow(row_text)
-            print(*row_text, sep=", ")
+    for name, errors in (("host share 0.3", kept), ("host share of the others", refitted)):
+        absolute = np.abs(errors)
+        median, p90 = np.median(absolute), np.quantile(absolute, 0.9)
+        row_text = (today(), "wall", name, f"{median:.4f}", f"{p90:.4f}", "3 rows of B200")
+        append_trials(TRIALS, [row_text])
+        print(*row_text, sep=", ")
 
 
 def write(values: Floats, spread: Floats, rows: int, curves: int) -> None:
@@ -257,7 +254,7 @@ def write(values: Floats, spread: Floats, rows: int, curves: int) -> None:
             row["low"], row["high"] = (f"{edge:.3g}" for edge in spread[:, at])
             row["status"] = "derived"
             row["source"] = (
-                f"tools/fit_energy.py of {FITTED}: accelerator telemetry of {rows} serving rows "
+                f"tools/fit_energy.py of {today()}: accelerator telemetry of {rows} serving rows "
                 f"on {curves} curves of the fit part "
                 "(LLM-Inference-Bench: A100, H100; InferenceX: B200)"
             )
@@ -321,6 +318,8 @@ def main() -> int:
     if given.write:
         curves = len({k for k, u in zip(table.curve, used, strict=True) if u})
         write(values, np.stack([folds.min(axis=0), folds.max(axis=0)]), int(used.sum()), curves)
+        about = endtoend_provenance("tools/fit_energy.py", given.data)
+        note_provenance(TABLE.parent, [TABLE.name], about)
     if given.report:
         report([row for row in (*rows, *wall) if not row.is_fit])
     return 0

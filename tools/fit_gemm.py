@@ -10,23 +10,20 @@ shapes, to leave it out.
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
-import hashlib
 import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from tapeout.catalog import load
 from tapeout.chip import ChipSpec, spec_from_record
+from tapeout.errors import InfeasibleError
 from tapeout.perf.ops import split
-from tapeout.perf.ops.cases import OpCase, parse
-from tapeout.perf.ops.convert import converter_for
+from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.convert_gemm import CONVERTERS
 from tapeout.perf.ops.fit_gemm import FitError, Table, fit_gemm, table_of
 from tapeout.perf.ops.gemm import GemmConstants
@@ -35,8 +32,20 @@ from tapeout.perf.ops.gemm_rates import default_cores, default_l2_bytes
 from tapeout.perf.ops.residual import FEWEST_SHAPES, Surface, fit_surface, key_of
 from tapeout.perf.peaks import peak_flop_per_s
 
-ROOT = Path(__file__).resolve().parents[1]
-OPS = ROOT / "src/tapeout/perf/data/ops"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    OPERATOR_DATA,
+    OPERATOR_SPLIT,
+    ROOT,
+    append_trials,
+    converted,
+    measured_files,
+    provenance,
+    sums_of,
+    today,
+)
+
 TRIALS = ROOT / "benchmarks/gemm_trials.csv"
 FITTED = ("aiconfigurator/gemm_*.csv", "llmservingsim/*/profile/*.csv")  # others are only scored
 SEED = 0
@@ -55,18 +64,15 @@ class Group:
     mode: str
     op: str
     source: Path
-    cases: list[OpCase]
+    sums: dict[str, str]
+    cases: list[OpCase] = field(default_factory=list)
 
 
 def groups(data: Path) -> list[Group]:
     """Cases of the fit part by set-up; a profile of layers is one set-up whatever the layer."""
     found: dict[tuple[str, ...], Group] = {}
-    paths = [path for pattern in FITTED for path in sorted(data.glob(pattern))]
-    for path in paths:
-        converter = converter_for(path, CONVERTERS)
-        if converter is None:
-            continue
-        for case in split.fit_part(map(parse, converter.rows(path))):
+    for path, cases in converted(measured_files(data, FITTED), CONVERTERS):
+        for case in split.fit_part(cases):
             dense_profile = "profile" in path.parts and case.op == "gemm"
             kernel = "" if dense_profile else case.kernel
             key = (case.chip, case.stack, case.dtype, kernel, case.mode, case.op)
@@ -74,7 +80,7 @@ def groups(data: Path) -> list[Group]:
                 names = dict(
                     zip(("chip", "stack", "dtype", "kernel", "mode", "op"), key, strict=True)
                 )
-                found[key] = Group(**names, source=path, cases=[])
+                found[key] = Group(**names, source=path, sums=sums_of(data, [path]))
             found[key].cases.append(case)
     return list(found.values())
 
@@ -138,7 +144,7 @@ def fit(group: Group, chip: ChipSpec) -> tuple[dict[str, object], Surface | None
         "rows": len(group.cases),
         "fitted": today(),
         "source": f"{group.source.parent.name}/{group.source.name}",
-        "sha256": hashlib.sha256(group.source.read_bytes()).hexdigest(),
+        "sha256": next(iter(group.sums.values())),
         "seed": SEED,
         "cross_validation": {"law": asdict(law), "with_surface": asdict(both)},
         "covariance": [[float(f"{x:.3g}") for x in row] for row in covariance],
@@ -156,16 +162,11 @@ def figures(chip: ChipSpec) -> dict[str, float]:
     }
 
 
-def today() -> str:
-    return dt.datetime.now(dt.UTC).date().isoformat()
-
-
 def record(group: Group, setting: str, error: FitError) -> None:
     """Append a cross-validated error to the list of everything that was tried."""
     part = " ".join(filter(None, (group.op, group.chip, group.stack, group.dtype, group.kernel)))
     row = [today(), part, setting, f"{error.median:.4f}", f"{error.p90:.4f}"]
-    with TRIALS.open("a", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow([*row, f"shipped form, {FOLDS} folds"])
+    append_trials(TRIALS, [[*row, f"shipped form, {FOLDS} folds"]])
 
 
 def name_of(group: Group) -> str:
@@ -174,23 +175,28 @@ def name_of(group: Group) -> str:
 
 def keep(group: Group, setups: list[dict[str, object]], surfaces: dict[str, np.ndarray]) -> None:
     """Carry over what is stored of a set-up."""
-    stored = json.loads(OPS.joinpath("gemm.json").read_text(encoding="utf-8"))["setups"]
+    stored = json.loads(OPERATOR_DATA.joinpath("gemm.json").read_text(encoding="utf-8"))["setups"]
     names = ("chip", "stack", "dtype", "kernel", "mode", "op")
     setups += [one for one in stored if all(one[x] == getattr(group, x) for x in names)]
     key = key_of(group.chip, group.stack, group.dtype, group.kernel)
-    with np.load(OPS / "gemm.npz") as known:
+    with np.load(OPERATOR_DATA / "gemm.npz") as known:
         if key in known.files:
             surfaces[key] = known[key]
 
 
 def main(arguments: list[str]) -> int:
     """Fit every set-up, or those whose name holds the second argument, keeping the others."""
-    if len(arguments) not in {1, 2} or not Path(arguments[0]).is_dir():
+    if len(arguments) not in {1, 2}:
         sys.stderr.write("usage: python tools/fit_gemm.py DATA [PART OF A NAME]\n")
+        return 2
+    try:
+        found = groups(Path(arguments[0]))
+    except InfeasibleError as error:
+        print(error, file=sys.stderr)
         return 2
     catalog = load()
     setups, surfaces = [], {}
-    for group in groups(Path(arguments[0])):
+    for group in found:
         if len(arguments) > 1 and arguments[1] not in name_of(group):
             keep(group, setups, surfaces)
             continue
@@ -208,10 +214,13 @@ def main(arguments: list[str]) -> int:
             "s",
             flush=True,
         )
-    OPS.joinpath("gemm.json").write_text(
-        json.dumps({"schema": 1, "setups": setups}, indent=1) + "\n", encoding="utf-8"
+    sums = {name: one for group in found for name, one in group.sums.items()}
+    about = provenance("tools/fit_gemm.py", OPERATOR_SPLIT, sums, SEED)
+    OPERATOR_DATA.joinpath("gemm.json").write_text(
+        json.dumps({"schema": 1, "provenance": about, "setups": setups}, indent=1) + "\n",
+        encoding="utf-8",
     )
-    np.savez_compressed(OPS / "gemm.npz", **surfaces)
+    np.savez_compressed(OPERATOR_DATA / "gemm.npz", **surfaces)
     return 0
 
 

@@ -36,15 +36,15 @@ from tapeout.perf.law import Work, step_times
 from tapeout.perf.physical import software_of
 from tapeout.serving.measured import ENDTOEND, Curve, read_rows, scored_curves
 from tapeout.serving.scoring import ErrorSummary, curve_weights, summarise, weighted_quantile
-from tapeout.serving.split import FIT_SHARE, SALT, is_fit_curve, require_fit_part
+from tapeout.serving.split import SALT, is_fit_curve, require_fit_part
 from tapeout.serving.steady import TOKEN_BUDGET, mixture
 
 if str(Path(__file__).parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parent))
 from hierarchical import Problem, Solution, solve
+from shipping import endtoend_provenance, today
 
 OUT = Path(__file__).parents[1] / "src/tapeout/perf/data/constants.json"
-FITTED = "2026-11-25"
 ROUNDS = 2  # the number of decoding sequences is predicted with the constants of the round before
 FOLDS = 5
 FOLD_STEPS = 12  # a fold starts at the constants of the whole fit part
@@ -82,6 +82,11 @@ CONSTANTS = {
 NOT_FITTED = {
     "ramp_bytes": ("B", "message size at half of that; NCCL on A100, H100, B200: 8.1, 3.9, 9.9 MB"),
     "ramp_exponent": ("1", "steepness of the ramp; NCCL: 0.40, 0.44, 0.39"),
+    "overlap_fraction": ("fraction", "share of a collective that hides behind other work"),
+}
+NOT_FITTED_WHY = {
+    "overlap_fraction": "not fitted: the fitted latency and link efficiency contain what engines "
+    "hide",
 }
 NAMES = tuple(CONSTANTS)
 START = np.log([CONSTANTS[name][0] for name in NAMES])
@@ -224,7 +229,7 @@ def model_of(
 ) -> PhysicalModel:
     """Timing model with these constants."""
     blank = Spread(stack=0.0, model=0.0, software=0.0, chip=0.0, common=0.0)
-    fit = Fit(fitted=FITTED, generic=constants, effects=effects or {}, spread=blank)
+    fit = Fit(fitted=today(), generic=constants, effects=effects or {}, spread=blank)
     return PhysicalModel(fit=fit)
 
 
@@ -389,7 +394,6 @@ def write(
     data: Path,
 ) -> None:
     """Write the shipped file."""
-    table = data / ENDTOEND
     sd = np.sqrt(np.diag(found.covariance))
     values = constants_of(found.point)
     known: dict[str, dict[str, object]] = {}
@@ -399,17 +403,15 @@ def write(
         known[name] |= {"what": what, "prior": why}
     for name, (unit, what) in NOT_FITTED.items():
         known[name] = {"value": getattr(values, name), "unit": unit, "what": what}
-        known[name]["prior"] = "not fitted"
+        known[name]["prior"] = NOT_FITTED_WHY.get(name, "not fitted")
     content = {
         "schema": 2,
-        "fitted": FITTED,
+        "fitted": today(),
+        "provenance": endtoend_provenance("tools/fit_perf.py", data),
         "source": {
             "table": ENDTOEND,
-            "sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
             "attribution": "InferenceX data (SemiAnalysis), unofficial copy; Google TPU recipes",
             "scored": "quality A or B, aggregated, no speculation, TPOT present",
-            "split": f"sha256 of '{SALT}|curve', {FIT_SHARE:.0%} fit",
-            "method": "tools/fit_perf.py",
         },
         "constants": known,
         "covariance_log": np.round(found.covariance, 6).tolist(),

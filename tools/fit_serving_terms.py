@@ -13,8 +13,6 @@ taken out and fitted anew without the fold, or the bands would be too narrow for
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime as dt
 import hashlib
 import math
 import sys
@@ -45,8 +43,18 @@ from tapeout.serving.validation.scoring import measured_number
 from tapeout.serving.validation.serving_rows import curve_of, time_ratios, values_of
 from tapeout.serving.validation.terms import NO_TERMS, PLAIN, Terms, fit_terms, pair_key
 
-ROOT = Path(__file__).parents[1]
-DATA = ROOT / "src/tapeout/serving/data"
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+from shipping import (
+    ROOT,
+    SERVING_DATA,
+    append_trials,
+    endtoend_provenance,
+    note_provenance,
+    today,
+    write_table,
+)
+
 TRIALS = ROOT / "benchmarks/valid_trials.csv"
 FOLDS = 5
 SHARE = 0.8
@@ -176,7 +184,6 @@ def cross_validated(points: Sequence[Point], left: Sequence[Mapping[str, float]]
 def choose(points: Sequence[Point]) -> tuple[float, tuple[int, ...], list[list[str]]]:
     """Prior and levels with the least sum of median and p90 / 3 of both quantities."""
     best, chosen, trials = math.inf, (1.0, LEVELS[0]), []
-    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     for levels in LEVELS:
         for prior in PRIORS if levels else PRIORS[:1]:
             errors = cross_validated(points, held_out(points, prior, levels))
@@ -184,7 +191,13 @@ def choose(points: Sequence[Point]) -> tuple[float, tuple[int, ...], list[list[s
             setting = f"levels {'+'.join(map(str, levels)) or 'none'} prior {prior:g}"
             for name, at in (("output rate", 0), ("TPOT", 2)):
                 trials.append(
-                    [today, f"terms: {name}", setting, f"{errors[at]:.4f}", f"{errors[at + 1]:.4f}"]
+                    [
+                        today(),
+                        f"terms: {name}",
+                        setting,
+                        f"{errors[at]:.4f}",
+                        f"{errors[at + 1]:.4f}",
+                    ]
                 )
             if loss < best:
                 best, chosen = loss, (prior, levels)
@@ -262,14 +275,6 @@ def coverage(found: Sequence[Residual], folds: Sequence[int]) -> dict[str, tuple
     return {name: (len(hits), float(np.mean(hits))) for name, hits in sorted(inside.items())}
 
 
-def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def main() -> int:
     """Choose, fit, check by folds, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -299,16 +304,16 @@ def main() -> int:
     # Pairs that were measured are listed even where their factor is one: their bands are narrower.
     pairs = {one.pair: 0.0 for one in [*points, *plain]}
     terms = Terms(factors=pairs | dict(fitted(points, prior, levels).factors))
-    write(
-        DATA / "terms.csv",
+    write_table(
+        SERVING_DATA / "terms.csv",
         ("key", "log_factor", "note"),
         (
             (key, f"{value:.4f}", f"fit part, {model.name}; tools/fit_serving_terms.py")
             for key, value in sorted(terms.factors.items())
         ),
     )
-    write(
-        DATA / "bands.csv",
+    write_table(
+        SERVING_DATA / "bands.csv",
         ("mode", "quantity", "factor", "rows", "curves", "note"),
         (
             (
@@ -322,12 +327,9 @@ def main() -> int:
             for (mode, name), (value, rows, curves) in known.items()
         ),
     )
-    new = not TRIALS.exists()
-    with TRIALS.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(("date", "part", "setting", "cv_median", "cv_p90", "note"))
-        writer.writerows([*line, model.name] for line in trials)
+    about = endtoend_provenance("tools/fit_serving_terms.py", options.data)
+    note_provenance(SERVING_DATA, ["terms.csv", "bands.csv"], about)
+    append_trials(TRIALS, ([*line, model.name] for line in trials))
     return 0
 
 

@@ -1,8 +1,6 @@
 """The tool behind data/priors.csv: levels, shrinkage, chips left out, and what it may change."""
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location(
-        "fit_chip_priors", ROOT / "tools/fit_chip_priors.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fit_chip_priors"] = module
-    spec.loader.exec_module(module)
-    return module
+def tool(script):
+    return script("tools/fit_chip_priors.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The joint fit finds what made the data, and shrinks what it cannot know."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", name="tool")
-def tool_fixture():
-    spec = importlib.util.spec_from_file_location("hierarchical", ROOT / "tools/hierarchical.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hierarchical"] = module
-    spec.loader.exec_module(module)
-    return module
+def tool_fixture(script):
+    return script("tools/hierarchical.py")
 
 
 def made(rng, groups=12, each=20, noise=0.02, effect=0.2):

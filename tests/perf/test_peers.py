@@ -1,8 +1,6 @@
 """Peers on the accuracy page: what each computes in closed form, and what happens without it."""
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def peers():
-    spec = importlib.util.spec_from_file_location("peers", ROOT / "benchmarks/peers.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["peers"] = module
-    spec.loader.exec_module(module)
-    return module
+def peers(script):
+    return script("benchmarks/peers.py")
 
 
 def gemm(m, dtype="bf16", chip="h100"):

@@ -257,3 +257,22 @@ def test_energy_constants_have_a_source_or_a_reason_and_keep_their_order():
     assert memory_j_per_byte("GDDR6") > memory_j_per_byte("HBM2e")
     assert memory_j_per_byte("SRAM") < memory_j_per_byte("HBM4") / 10
     assert 0.2 < energy_constants()["static.fraction"] < 0.5
+
+
+def test_overlap_hides_collectives_behind_operators_and_no_more_than_those_take(placed):
+    quick, mix = placed(tensor_parallel=8), decode()
+    fit = load_fit()
+
+    def cost(overlap):
+        constants = replace(fit.generic, overlap_fraction=overlap)
+        return PhysicalModel(fit=replace(fit, generic=constants)).step_cost(quick, mix)
+
+    none, half, whole = (cost(overlap) for overlap in (0.0, 0.5, 1.0))
+    fabric, rest = none.by_kind_s["fabric"], none.time_s - none.by_kind_s["fabric"]
+    busy = rest - none.by_kind_s["overhead"]
+    assert (fabric > 0.0).all()
+    exposed = np.maximum(fabric - busy, 0.0)
+    np.testing.assert_allclose(whole.by_kind_s["fabric"], exposed, atol=1e-12)
+    np.testing.assert_allclose(half.by_kind_s["fabric"], np.maximum(fabric / 2, exposed))
+    np.testing.assert_allclose(whole.time_s, rest + exposed)
+    np.testing.assert_array_equal(none.time_s, PhysicalModel().step_cost(quick, mix).time_s)

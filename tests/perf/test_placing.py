@@ -6,7 +6,15 @@ import pytest
 
 from tapeout.errors import UnknownNameError
 from tapeout.fabric import System, usual_system
-from tapeout.perf import in_words, max_sequences, placements, serving_formats, usual_precision
+from tapeout.perf import (
+    formats,
+    in_words,
+    max_sequences,
+    placements,
+    serving_formats,
+    usual_precision,
+)
+from tapeout.serving.tables import engines
 from tapeout.workload import load_model
 
 FP4 = {"bf16": 1e15, "fp8": 2e15, "fp4": 4e15}
@@ -14,8 +22,8 @@ FP4 = {"bf16": 1e15, "fp8": 2e15, "fp4": 4e15}
 
 def words(model, chip, **options):
     architecture = load_model(model)
-    formats = serving_formats(chip, architecture)
-    found = placements(architecture, usual_system(chip), formats, **options)
+    served = serving_formats(chip, architecture)
+    found = placements(architecture, usual_system(chip), served, **options)
     assert all(max_sequences(placement, 1024.0) > 0 for placement in found)
     assert [p.chips for p in found] == sorted(p.chips for p in found)
     return [in_words(placement) for placement in found]
@@ -44,8 +52,8 @@ def test_what_fits_nowhere_has_no_placement(chip):
 def test_a_domain_is_not_exceeded(chip):
     system = System(chip=chip(), chips_per_domain=4, domains=1)
     architecture = load_model("gpt-oss-120b")
-    formats = serving_formats(chip(), architecture)
-    assert max(p.chips for p in placements(architecture, system, formats)) == 4
+    served = serving_formats(chip(), architecture)
+    assert max(p.chips for p in placements(architecture, system, served)) == 4
 
 
 @pytest.mark.parametrize(
@@ -69,6 +77,31 @@ def test_gpt_oss_keeps_its_attention_in_bf16_and_unpacks_experts_without_fp4_uni
     old = serving_formats(chip(), model)
     assert (new.weight, new.expert, new.activation) == ("bf16", "mxfp4", "fp8")
     assert old.activation == "bf16"
+
+
+def test_a_rule_of_a_stack_speaks_before_that_of_any_and_for_no_other(chip, monkeypatch):
+    row = {"precision": "fp8", "chip": "*", "experts": "*", "weight": "fp8", "expert": "fp8",
+           "activation": "fp8"}  # fmt: skip
+    rules = ({**row, "stack": "sglang", "kv": "bf16"}, {**row, "stack": "*", "kv": "fp8"})
+    monkeypatch.setattr(formats, "_rules", lambda: rules)
+    model = load_model("llama-3.1-70b")
+    cache = {
+        stack: serving_formats(chip(), model, "fp8", stack=stack).kv
+        for stack in ("sglang", "dynamo-sglang", "SGLang", "vllm", "generic")
+    }
+    assert cache == dict.fromkeys(("sglang", "dynamo-sglang", "SGLang"), "bf16") | dict.fromkeys(
+        ("vllm", "generic"), "fp8"
+    )
+
+
+def test_every_rule_names_a_known_stack_and_a_source_and_the_last_of_a_precision_fits_all():
+    rules = formats._rules()
+    stacks = {one.stack for one in engines()} | {"*"}
+    assert {rule["stack"] for rule in rules} <= stacks
+    assert all(rule["source"] for rule in rules)
+    last = {rule["precision"]: rule for rule in rules}
+    for rule in last.values():
+        assert (rule["stack"], rule["experts"]) == ("*", "*")
 
 
 def test_an_unknown_precision_is_refused(chip):

@@ -1,9 +1,7 @@
 """Measured power rows: scopes kept apart, the split respected, the fit finds what made the data."""
 
 import csv
-import importlib.util
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,12 +65,8 @@ WALL = {
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("fit_energy", ROOT / "tools/fit_energy.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fit_energy"] = module
-    spec.loader.exec_module(module)
-    return module
+def tool(script):
+    return script("tools/fit_energy.py")
 
 
 def test_the_key_of_a_power_row_is_that_of_its_case():

@@ -173,7 +173,7 @@ def _placement(
     from tapeout.workload import load_model  # noqa: PLC0415
 
     system, architecture = usual_system(spec), load_model(model)
-    formats = serving_formats(system.chip, architecture, wanted.precision)
+    formats = serving_formats(system.chip, architecture, wanted.precision, stack=wanted.engine)
     tp, pp, ep, dp = degrees
     if tp is None and (pp, ep, dp) == (1, 1, 1):
         found = placements(architecture, system, formats, stack=wanted.engine)
@@ -234,7 +234,7 @@ def _write(rows: tuple[SweepRow, ...], csv_path: Path | None, plot: Path | None)
     """Write what was asked for; a file that cannot be written is a clear message."""
     if csv_path is not None:
         from tapeout.cli.perf_show import csv_text  # noqa: PLC0415
-        from tapeout.perf.calibrate.measure import write_whole  # noqa: PLC0415
+        from tapeout.files import write_whole  # noqa: PLC0415
 
         write_whole(csv_path, csv_text(rows))
     if plot is not None:

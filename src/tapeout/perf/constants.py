@@ -42,6 +42,9 @@ class StackConstants:
     ramp_bytes, ramp_exponent : float
         Message size at which half of that is reached, and the steepness; not fitted here but the
         mean of fits to NCCL on A100, H100 and B200.
+    overlap_fraction : float
+        Share of a collective that runs beside other work of the step; not fitted, because the
+        fitted latency and link efficiency already contain what engines hide.
     """
 
     product_factor: float
@@ -60,6 +63,7 @@ class StackConstants:
     link_efficiency: float
     ramp_bytes: float
     ramp_exponent: float
+    overlap_fraction: float
 
     @property
     def link_quality(self) -> LinkQuality:
@@ -89,6 +93,7 @@ IDEAL = StackConstants(
     link_efficiency=1.0,
     ramp_bytes=0.0,
     ramp_exponent=0.4,
+    overlap_fraction=0.0,
 )
 
 

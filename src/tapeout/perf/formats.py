@@ -10,6 +10,8 @@ from tapeout.chip.types import ChipSpec
 from tapeout.errors import UnknownNameError
 from tapeout.workload import ModelArchitecture, TensorFormats
 
+ANY = "*"
+GENERIC = "generic"
 FOUR_BIT = ("fp4", "mxfp4", "nvfp4", "int4")
 
 
@@ -43,9 +45,13 @@ def usual_precision(chip: ChipSpec, architecture: ModelArchitecture) -> str:
 
 
 def serving_formats(
-    chip: ChipSpec, architecture: ModelArchitecture, precision: str | None = None
+    chip: ChipSpec,
+    architecture: ModelArchitecture,
+    precision: str | None = None,
+    *,
+    stack: str = GENERIC,
 ) -> TensorFormats:
-    """Formats of weights, experts, activations and cache.
+    """Formats of weights, experts, activations and cache; the first rule that fits speaks.
 
     Parameters
     ----------
@@ -54,6 +60,8 @@ def serving_formats(
     precision : str, optional
         Of the weights, as benchmarks state it: fp4, fp8, int4, int8 or bf16; default: the
         narrowest that stacks serve on the chip.
+    stack : str
+        Engine, as in `Placement.stack`; "dynamo-trt" and the like are the engine they start.
 
     Raises
     ------
@@ -62,12 +70,14 @@ def serving_formats(
     """
     wanted = precision or usual_precision(chip, architecture)
     units = wanted if wanted in chip.peak_flop_per_s else "other"
+    engine = stack.lower().rpartition("dynamo-")[2]
     experts = architecture.native.expert if _has_experts(architecture) else "dense"
     for rule in _rules():
         fits = (
             rule["precision"] == wanted
-            and rule["chip"] in (units, "*")
-            and rule["experts"] in (experts, "*")
+            and rule["stack"] in (engine, ANY)
+            and rule["chip"] in (units, ANY)
+            and rule["experts"] in (experts, ANY)
         )
         if fits:
             return _formats(rule, architecture)

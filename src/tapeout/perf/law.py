@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.fabric import exposed_s
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.constants import StackConstants
 
@@ -109,7 +110,7 @@ def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times
     ----------
     work : Work
     fabric_s : array, shape (step,)
-        Time in collectives. [s]
+        Time in collectives; `constants.overlap_fraction` of it hides behind operators. [s]
     constants : StackConstants
         Without product factors (`IDEAL`, or a chip that brings its own rates) products take the
         slower of arithmetic and memory traffic like every other operator.
@@ -137,9 +138,16 @@ def step_times(work: Work, fabric_s: Floats, constants: StackConstants) -> Times
         operator_s=operator,
         compute_s=by_compute,
         memory_s=busy - by_compute,
-        fabric_s=fabric_s,
+        fabric_s=_exposed_fabric_s(busy, fabric_s, constants.overlap_fraction),
         overhead_s=np.where(work.eager, idle, gaps) + host,
     )
+
+
+def _exposed_fabric_s(busy_s: Floats, fabric_s: Floats, overlap_fraction: float) -> Floats:
+    """What collectives add to the operators they partly run beside, shape (step,). [s]."""
+    if overlap_fraction == 0.0:  # exactly the collective: adding and subtracting would round it
+        return fabric_s
+    return exposed_s(busy_s, fabric_s, overlap_fraction) - busy_s
 
 
 def _roofline(work: Work, constants: StackConstants) -> tuple[Floats, Floats]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tapeout.files import write_whole
 from tapeout.report import headline
 from tapeout.report.content import Chart, Fold, Pair, Section
 from tapeout.report.reading import builds, mapping, run_id, settled
@@ -70,14 +70,7 @@ def write_html(results: Results, path: Path) -> None:
     OSError
         The folder cannot be made or written.
     """
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(html(results), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, html(results))
 
 
 def charts_of(parts: tuple[Section, ...]) -> Iterator[Chart]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tapeout.errors import InfeasibleError
+from tapeout.files import write_whole
 from tapeout.report.content import Chart
 from tapeout.report.page import asset, environment, safe_json
 from tapeout.report.runtime import vega_bundle
@@ -53,14 +53,7 @@ def write_plot(chart: Chart, path: Path, notes: Sequence[str] = ()) -> None:
     """
     check_plot(path)
     text = svg(chart) if path.suffix.lower() == ".svg" else page(chart, notes)
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def page(chart: Chart, notes: Sequence[str] = ()) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import platformdirs
 
+from tapeout.files import write_whole
+
 _OVERRIDE = "TAPEOUT_CACHE_DIR"
 _SNIPPET = "window.vegaEmbed=vegaEmbed;"
 _MARK = "window.vegaEmbed="
@@ -50,13 +52,7 @@ def vega_bundle(path: Path | None = None) -> str:
             return text
     text = _fresh()
     with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(target, text)
     return text
 
 

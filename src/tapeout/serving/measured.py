@@ -91,7 +91,7 @@ def _curve(key: str, cases: list[Case], systems: dict[str, System]) -> Curve:
         systems[first.chip] = usual_system(spec_from_record(load().chip(first.chip)))
     system = systems[first.chip]
     architecture = load_model(first.model)
-    formats = serving_formats(system.chip, architecture, first.precision)
+    formats = serving_formats(system.chip, architecture, first.precision, stack=first.engine)
     return Curve(
         key=key,
         cases=tuple(sorted(cases, key=lambda case: case.concurrency)),

@@ -316,7 +316,7 @@ def _candidates(
     architecture: ModelArchitecture, system: System, options: CapacityOptions
 ) -> list[Placement]:
     precision = options.precision.get(system.chip.name)
-    formats = serving_formats(system.chip, architecture, precision)
+    formats = serving_formats(system.chip, architecture, precision, stack=options.stack)
     return placements(
         architecture, system, formats, most_chips=options.most_chips, stack=options.stack
     )

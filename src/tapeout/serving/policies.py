@@ -3,7 +3,7 @@
 What an engine does by default comes from its documentation; the settings of the closed-loop runs
 in the end-to-end table come from the scripts that started the servers (InferenceX, folder
 benchmarks, https://github.com/SemiAnalysisAI/InferenceX, Apache-2.0; read 2026-11-25). Host times
-are fitted to the fit part of serving/split.py alone: tools/fit_burst.py.
+are fitted to the fit part of serving/split.py alone (data/host_times.csv, tools/fit_burst.py).
 
 - vllm: running sequences first, then prompts up to `--max-num-batched-tokens`, 8192 by default for
   the API server on chips of 70 GiB and more; asynchronous scheduling.
@@ -23,17 +23,24 @@ from dataclasses import dataclass, replace
 from tapeout.perf import Placement
 from tapeout.serving.burst import EnginePolicy
 from tapeout.serving.steady import Lengths
+from tapeout.serving.tables import host_times
 
-TOKEN_S = 8e-6  # tokeniser, fitted over all engines
-VLLM = EnginePolicy(skipped_steps=3, request_s=0.0, token_s=TOKEN_S)
-SGLANG = EnginePolicy(
-    token_budget=16_384, prefill_alone=True, skipped_steps=2, request_s=0.1, token_s=TOKEN_S
-)
-TRT = EnginePolicy(
-    chunked=False, max_sequences=2048, skipped_steps=3, request_s=0.02, token_s=TOKEN_S
-)
-ATOM = EnginePolicy(token_budget=16_384, skipped_steps=2, request_s=0.01, token_s=TOKEN_S)
-SGLANG_AMD_REQUEST_S = 0.0
+
+def _timed(policy: EnginePolicy, engine: str, vendor: str) -> EnginePolicy:
+    """Policy with the fitted host times of an engine on chips of a vendor."""
+    known = host_times(engine, vendor)
+    return replace(
+        policy,
+        skipped_steps=known.skipped_steps,
+        request_s=known.request_s,
+        token_s=known.token_s,
+    )
+
+
+VLLM = _timed(EnginePolicy(), "vllm", "*")
+SGLANG = _timed(EnginePolicy(token_budget=16_384, prefill_alone=True), "sglang", "NVIDIA")
+TRT = _timed(EnginePolicy(chunked=False, max_sequences=2048), "trt", "*")
+ATOM = _timed(EnginePolicy(token_budget=16_384), "atom", "*")
 _ENGINES = {"vllm": VLLM, "sglang": SGLANG, "trt": TRT, "atom": ATOM}
 _SHORT = 1500.0  # tokens: tells nominal lengths of 1k from 8k
 _LLAMA_MARGIN = 200  # tokens by which max_model_len exceeds input and output
@@ -120,7 +127,7 @@ def _sglang(policy: EnginePolicy, run: Setting) -> EnginePolicy:
     """benchmarks/dsr1_{fp4,fp8}_{b200,h200,mi300x,mi355x}.sh; others run with the defaults."""
     amd = run.placement.system.chip.name.startswith("AMD")
     if amd:
-        policy = replace(policy, skipped_steps=4, request_s=SGLANG_AMD_REQUEST_S)
+        policy = _timed(policy, "sglang", "AMD")
     if "deepseek-r1" not in run.placement.architecture.name.lower():
         return policy
     if amd:

@@ -117,7 +117,7 @@ def _power_row(row: Mapping[str, str]) -> PowerRow:
     case = case_of(dict(row) | wide)
     chip = spec_from_record(load().chip(case.chip))
     architecture = load_model(case.model)
-    formats = serving_formats(chip, architecture, case.precision)
+    formats = serving_formats(chip, architecture, case.precision, stack=case.engine)
     return PowerRow(
         case=case,
         curve=power_curve(row),

@@ -1,4 +1,4 @@
-"""The published rule tables of this room: engines, and what fills a blank input."""
+"""The tables of this room: engines, their fitted host times, and what fills a blank input."""
 
 from __future__ import annotations
 
@@ -37,6 +37,23 @@ class Default:
         return f"{self.field} = {self.value:g} ({self.status}: {self.source})"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostTimes:
+    """What the host of an engine adds to the way of a request; fitted by tools/fit_burst.py.
+
+    Attributes
+    ----------
+    skipped_steps : int
+        Steps that an arrival misses.
+    request_s, token_s : float
+        Before a request is queued, and for each token of its prompt. [s]
+    """
+
+    skipped_steps: int
+    request_s: float
+    token_s: float
+
+
 def _rows(name: str) -> list[dict[str, str]]:
     text = resources.files("tapeout.serving").joinpath(f"data/{name}.csv").read_text("utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -62,6 +79,29 @@ def defaults() -> tuple[Default, ...]:
         )
         for row in _rows("serving_defaults")
     )
+
+
+@cache
+def _host_times() -> dict[tuple[str, str], HostTimes]:
+    return {
+        (row["engine"], row["vendor"]): HostTimes(
+            skipped_steps=int(row["skipped_steps"]),
+            request_s=float(row["request_s"]),
+            token_s=float(row["token_s"]),
+        )
+        for row in _rows("host_times")
+    }
+
+
+def host_times(engine: str, vendor: str) -> HostTimes:
+    """Host times of an engine on chips of a vendor ("*": any), from data/host_times.csv.
+
+    Examples
+    --------
+    >>> host_times("vllm", "*").skipped_steps
+    3
+    """
+    return _host_times()[engine, vendor]
 
 
 def engine_of(text: str) -> Engine | None:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tapeout.constants import MEGA
 from tapeout.errors import Problem, ProblemsError
+from tapeout.files import write_whole
 from tapeout.perf.calibrate.law import RateConstants
-from tapeout.perf.calibrate.measure import write_whole
 
 FORMAT = 1
 MOST_BYTES = int(MEGA)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tapeout.errors import InfeasibleError, Problem, ProblemsError
+from tapeout.files import write_whole
 from tapeout.perf.calibrate.fit import Measured
 from tapeout.perf.calibrate.timing import LEAST, WARM_UP
 from tapeout.perf.calibrate.types import Backend
@@ -156,24 +156,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"  # noqa: PLR0124  nan is a blank
     return str(value)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text through a temporary name in the same folder.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be made or written.
-    """
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> list[Measured]:

@@ -33,6 +33,19 @@ class Constant:
         return self.low <= 0.0
 
 
+EXP_PER_CORE_S = Constant(
+    start=28.0 * GIGA,
+    low=1.0 * GIGA,
+    high=1.0 * TERA,
+    meaning="exponentials of a core, with the arithmetic around them [1/s]",
+)
+WINDOW_SKIP = Constant(
+    start=1.0, low=0.0, high=1.0, meaning="share of the keys hidden by a window that is skipped"
+)
+WIDE_POWER = Constant(
+    start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
+)
+
 PREFILL = {
     "launch_s": Constant(
         start=10.0 * MICRO, low=1.0 * MICRO, high=300.0 * MICRO, meaning="floor of a call [s]"
@@ -40,12 +53,7 @@ PREFILL = {
     "compute_efficiency": Constant(
         start=0.7, low=0.05, high=1.5, meaning="sustained over peak rate of the matrix unit"
     ),
-    "exp_per_core_s": Constant(
-        start=28.0 * GIGA,
-        low=1.0 * GIGA,
-        high=1.0 * TERA,
-        meaning="exponentials of a core, with the arithmetic around them [1/s]",
-    ),
+    "exp_per_core_s": EXP_PER_CORE_S,
     "memory_efficiency": Constant(
         start=0.75, low=0.1, high=1.0, meaning="sustained over nominal memory bandwidth"
     ),
@@ -67,12 +75,8 @@ PREFILL = {
         high=30.0 * MICRO,
         meaning="time per wave of tiles [s]",
     ),
-    "window_skip": Constant(
-        start=1.0, low=0.0, high=1.0, meaning="share of the keys hidden by a window that is skipped"
-    ),
-    "wide_power": Constant(
-        start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
-    ),
+    "window_skip": WINDOW_SKIP,
+    "wide_power": WIDE_POWER,
     "tile_rows": Constant(
         start=128.0, low=16.0, high=256.0, meaning="query rows of a tile", fixed=True
     ),
@@ -85,12 +89,7 @@ DECODE = {
     "compute_efficiency": Constant(
         start=0.3, low=0.01, high=2.0, meaning="sustained over peak rate of the matrix unit"
     ),
-    "exp_per_core_s": Constant(
-        start=28.0 * GIGA,
-        low=1.0 * GIGA,
-        high=1.0 * TERA,
-        meaning="exponentials of a core, with the arithmetic around them [1/s]",
-    ),
+    "exp_per_core_s": EXP_PER_CORE_S,
     "memory_efficiency": Constant(
         start=0.8, low=0.1, high=1.2, meaning="sustained over nominal memory bandwidth"
     ),
@@ -130,12 +129,8 @@ DECODE = {
         high=30.0 * MICRO,
         meaning="time per wave of units beyond the first [s]",
     ),
-    "window_skip": Constant(
-        start=1.0, low=0.0, high=1.0, meaning="share of the keys hidden by a window that is skipped"
-    ),
-    "wide_power": Constant(
-        start=0.1, low=0.0, high=2.0, meaning="loss of heads wider than 128, as a power of width"
-    ),
+    "window_skip": WINDOW_SKIP,
+    "wide_power": WIDE_POWER,
     "fixed_splits": Constant(
         start=1.0,
         low=1.0,

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tapeout.serving.validation.terms import chained_factors
+
 PRIOR_ROWS = (2.0, 1.0, 0.5)  # noise over spread, both as variances; wide to narrow keys
 LEFT_SD = (0.9, 0.8, 0.6)  # band that is left when a key of this level has an anchor
 
@@ -49,17 +51,7 @@ def fit_anchors(rows: Sequence[tuple[Sequence[str], float]]) -> Anchors:
     >>> round(one.log_factor(("chip", "curve")), 3), round(one.log_factor(("chip", "else")), 3)
     (0.2, 0.1)
     """
-    left = [value for _, value in rows if math.isfinite(value)]
-    known = [keys for keys, value in rows if math.isfinite(value)]
-    factors: dict[str, float] = {}
-    for level in range(max((len(keys) for keys in known), default=0)):
-        prior = PRIOR_ROWS[min(level, len(PRIOR_ROWS) - 1)]
-        groups: dict[str, list[int]] = {}
-        for place, keys in enumerate(known):
-            if level < len(keys):
-                groups.setdefault(keys[level], []).append(place)
-        for key, places in groups.items():
-            factors[key] = sum(left[place] for place in places) / (len(places) + prior)
-            for place in places:
-                left[place] -= factors[key]
-    return Anchors(factors=factors)
+    known = [row for row in rows if math.isfinite(row[1])]
+    depth = max((len(keys) for keys, _ in known), default=0)
+    priors = {level: PRIOR_ROWS[min(level, len(PRIOR_ROWS) - 1)] for level in range(depth)}
+    return Anchors(factors=chained_factors(known, priors))

@@ -226,7 +226,10 @@ def _formats(read: _Reader, system: System, architecture: ModelArchitecture) -> 
         known = usual_precision(system.chip, architecture)
         why = f"weight_precision {text!r} is not known" if text else "weight_precision is blank"
         read.assumed.append(f"{why}; {known} is the narrowest served on the chip")
-    formats = serving_formats(system.chip, architecture, known)
+    engine = engine_of(read.text("engine"))
+    formats = serving_formats(
+        system.chip, architecture, known, stack=engine.stack if engine else GENERIC
+    )
     cache = read.text("kv_precision").lower()
     if cache in KV:
         return replace(formats, kv=KV[cache])

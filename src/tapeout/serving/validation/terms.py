@@ -79,15 +79,30 @@ def fit_terms(
     levels : sequence of int
         Places in the chain that are used.
     """
-    left = [value for _, value in curves]
+    return Terms(factors=chained_factors(curves, dict.fromkeys(levels, prior)))
+
+
+def chained_factors(
+    rows: Sequence[tuple[Sequence[str], float]], priors: Mapping[int, float]
+) -> dict[str, float]:
+    """Shrunken mean of each key of what the levels before it leave: sum / (n + prior).
+
+    Parameters
+    ----------
+    rows : sequence of (keys, log ratio)
+        Keys from wide to narrow.
+    priors : mapping of level to rows that say "no effect"
+        Levels in the order they are fitted.
+    """
+    left = [value for _, value in rows]
     factors: dict[str, float] = {}
-    for level in levels:
+    for level, prior in priors.items():
         groups: dict[str, list[int]] = {}
-        for place, (keys, _) in enumerate(curves):
+        for place, (keys, _) in enumerate(rows):
             if level < len(keys):
                 groups.setdefault(keys[level], []).append(place)
         for key, places in groups.items():
             factors[key] = sum(left[place] for place in places) / (len(places) + prior)
             for place in places:
                 left[place] -= factors[key]
-    return Terms(factors=factors)
+    return factors
