@@ -15,7 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from bench_gemm import gemm_evals_per_cpu_s
+from bench_step import step_evals_per_cpu_s
+from bench_validate import ROWS, write
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO = "examples/jalapeno"
@@ -58,6 +63,7 @@ def _decide(folder: Path, cache: Path, *extra: str) -> tuple[float, float, float
 
 _FUTURES = """
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tapeout.study.decide import futures, prepare
 study = prepare(Path("examples/jalapeno"))
@@ -75,13 +81,51 @@ def _futures_cpu_s() -> float:
     return float(out.stdout.strip())
 
 
+Put = Callable[[str, float, str, str], None]
+TARGETS = {
+    "gemm_evals_per_cpu_s": (">=", 5e6),
+    "step_evals_per_cpu_s": (">=", 3e5),
+    "validate_300_serving_wall_s": ("<=", 60.0),
+}
+
+
+def _timing_law(put: Put, folder: Path) -> None:
+    """Rates of the timing law, and the time of a table of serving runs."""
+    put(
+        "gemm_evals_per_cpu_s",
+        max(gemm_evals_per_cpu_s() for _ in range(RUNS)),
+        "1/s",
+        f"1 M distinct shapes, 8 tiles x 4 splits, no memo, one thread, best of {RUNS}",
+    )
+    put(
+        "step_evals_per_cpu_s",
+        max(step_evals_per_cpu_s() for _ in range(RUNS)),
+        "1/s",
+        f"4 chips x 128 batches x 160 contexts, breakdown included, best of {RUNS}",
+    )
+    table = folder / "runs.csv"
+    write(table)
+    command = [sys.executable, "-m", "tapeout", "validate", "serving", str(table)]
+    runs = [_child([*command, "--out", str(folder / "predicted.csv")], dict(os.environ))
+            for _ in range(RUNS)]  # fmt: skip
+    how = f"`tapeout validate serving`, {ROWS} distinct runs of every kind of load, best of {RUNS}"
+    put("validate_300_serving_wall_s", min(run[1] for run in runs), "s", how)
+    put("validate_300_serving_cpu_s", min(run[0] for run in runs), "s", how)
+
+
 def main() -> None:
     """Measure and write."""
     results: dict[str, dict[str, object]] = {}
 
     def put(key: str, value: float, unit: str, how: str) -> None:
         results[key] = {"value": round(value, 3), "unit": unit, "how": how}
-        print(f"{key:28s} {value:10.3f} {unit}")
+        print(f"{key:28s} {value:14.3f} {unit}", end="")
+        if key in TARGETS:
+            sign, limit = TARGETS[key]
+            met = value >= limit if sign == ">=" else value <= limit
+            results[key] |= {"target": f"{sign} {limit:g}", "met": met}
+            print(f"  target {sign} {limit:g}: {'met' if met else 'MISSED'}", end="")
+        print(flush=True)
 
     folder = Path(tempfile.mkdtemp(prefix="tapeout-bench-"))
     try:
@@ -114,6 +158,7 @@ def main() -> None:
             _child([sys.executable, "-m", "tapeout", "--help"], dict(os.environ))[0]
             for _ in range(RUNS)
         )
+        _timing_law(put, folder)
         put("help_cpu_s", help_s, "s", "`tapeout --help`, new process")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Generate what no hand types: docs/inputs.md, the schema, output shown in README and perf.md."""
+"""Generate what no hand types: docs/inputs.md, the schema, output shown in README and docs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tapeout.study import json_schema
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 COMMAND = re.compile(
-    r"(?P<head> {4}\$ tapeout (?P<command>[^\n]+)\n\n)```text\n.*?\n```\n", re.DOTALL
+    r"(?P<head> {4}\$ tapeout (?P<command>[^\n]+)\n\n)```text\n(?:.*?\n)??```\n", re.DOTALL
 )
 BEGIN, END = "<!-- example:begin -->", "<!-- example:end -->"
 
@@ -105,9 +105,9 @@ def shown_commands(text: str) -> str:
 
 def main() -> None:
     """Write the generated pages."""
-    perf = (DOCS / "perf.md").read_text(encoding="utf-8")
-    (DOCS / "perf.md").write_text(shown_commands(perf), encoding="utf-8")
-    (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+    for page in (DOCS / "perf.md", DOCS / "validate.md"):
+        page.write_text(shown_commands(page.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "README.md").write_text(shown_commands(readme()), encoding="utf-8")
     (DOCS / "inputs.md").write_text(inputs_page(), encoding="utf-8")
     schema = json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"
     (DOCS / "scenario.schema.json").write_text(schema, encoding="utf-8")
