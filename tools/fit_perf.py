@@ -404,12 +404,15 @@ def write(
     for name, (unit, what) in NOT_FITTED.items():
         known[name] = {"value": getattr(values, name), "unit": unit, "what": what}
         known[name]["prior"] = NOT_FITTED_WHY.get(name, "not fitted")
+    about = endtoend_provenance("tools/fit_perf.py", data)
     content = {
         "schema": 2,
         "fitted": today(),
-        "provenance": endtoend_provenance("tools/fit_perf.py", data),
+        "provenance": about,
         "source": {
             "table": ENDTOEND,
+            "sha256": about["sha256"][ENDTOEND],
+            "method": about["tool"],
             "attribution": "InferenceX data (SemiAnalysis), unofficial copy; Google TPU recipes",
             "scored": "quality A or B, aggregated, no speculation, TPOT present",
         },
