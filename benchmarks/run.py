@@ -167,6 +167,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "system": platform.system(),
+        "load_1min": round(os.getloadavg()[0], 2),  # above the cores: others were at work
     }
     target = ROOT / "benchmarks" / "results.json"
     target.write_text(
