@@ -29,7 +29,7 @@ from tapeout.constants import MICRO, Z80
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.ops import elementwise
-from tapeout.perf.ops.cases import OpCase
+from tapeout.perf.ops.cases import ELEMENTWISE, OpCase
 from tapeout.perf.ops.convert_elementwise import CONVERTERS
 from tapeout.perf.ops.elementwise_law import (
     LONG_ROW_BYTES,
@@ -85,7 +85,7 @@ class Rows:
 def read_cases(data: Path) -> list[OpCase]:
     """Elementwise cases of all files the converters know."""
     files = converted(measured_files(data, SOURCES), CONVERTERS)
-    return [case for _, cases in files for case in cases if case.op in elementwise.OPERATIONS]
+    return [case for _, cases in files for case in cases if case.op in ELEMENTWISE]
 
 
 def _thinned(cases: Sequence[OpCase]) -> list[tuple[OpCase, float]]:

@@ -7,7 +7,7 @@ import pytest
 
 from tapeout.errors import InfeasibleError
 from tapeout.perf.ops import elementwise
-from tapeout.perf.ops.cases import OpCase
+from tapeout.perf.ops.cases import ELEMENTWISE, OpCase
 from tapeout.perf.ops.elementwise_law import (
     PASSES,
     ElementwiseConstants,
@@ -84,7 +84,7 @@ def test_bytes_are_those_of_the_reference(op, kernel, expected):
     assert float(work_of(key_of(op, kernel), 8, 16, "bf16").moved_bytes) == expected
 
 
-@pytest.mark.parametrize("operation", elementwise.OPERATIONS)
+@pytest.mark.parametrize("operation", ELEMENTWISE)
 @pytest.mark.parametrize("name", ["NVIDIA A100 80GB SXM", "NVIDIA H200 SXM", "Some TPU"])
 def test_every_operator_is_answered_on_every_chip(a100, operation, name):
     got = elementwise.estimate(case(op=operation, chip=name), dataclasses.replace(a100, name=name))

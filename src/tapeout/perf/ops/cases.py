@@ -51,6 +51,17 @@ NUMBERS = (
     "message_bytes",
     "measured_s",
 )
+ELEMENTWISE = (
+    "rmsnorm",
+    "layernorm",
+    "softmax",
+    "gelu",
+    "silu_mul",
+    "rope",
+    "embedding",
+    "sample",
+    "copy",
+)
 OPERATIONS = (
     "gemm",
     "grouped_gemm",
@@ -65,15 +76,7 @@ OPERATIONS = (
     "reduce_scatter",
     "all_to_all",
     "send_recv",
-    "rmsnorm",
-    "layernorm",
-    "softmax",
-    "gelu",
-    "silu_mul",
-    "rope",
-    "embedding",
-    "sample",
-    "copy",
+    *ELEMENTWISE,
 )
 CHOICES = {"op": OPERATIONS, "mode": ("", "graph", "eager"), "weights": ("", "cold", "hot")}
 DTYPES = {

@@ -12,17 +12,6 @@ from tapeout.perf.ops.elementwise_law import ElementwiseConstants, Memory, key_o
 from tapeout.perf.ops.store import Distance, Match, Setup, Wanted, load_setups, nearest
 
 TABLE = "elementwise"
-OPERATIONS = (
-    "rmsnorm",
-    "layernorm",
-    "softmax",
-    "gelu",
-    "silu_mul",
-    "rope",
-    "embedding",
-    "sample",
-    "copy",
-)
 CORES = 128  # assumption for a chip that states none; near those of five measured chips
 CACHE_BYTES_PER_RATE = (
     2e-5  # s; B of last cache for a B/s of memory, as A100 (2.1e-5), H100 (1.5e-5)
