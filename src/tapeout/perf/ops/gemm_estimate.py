@@ -100,7 +100,7 @@ def law_for(
     kernel = _kernel(case, dtype, own) if own and not grouped else ""
     wanted = Wanted(chip=chip.name, stack=case.stack, dtype=dtype, kernel=kernel, mode="")
     match = store.nearest(known, wanted, without=without)
-    if match.distance >= Distance.FAMILY:
+    if match.distance > Distance.FAMILY:  # no two measured chips are of one family
         match = replace(match, log_sd=_borrowed_log_sd(dtype))
     if match.distance is not Distance.EXACT or match.setup not in setups:
         return Law(constants=constants_of(match.setup), match=match, surface="", bands=())
