@@ -72,6 +72,9 @@ def serving(
 ) -> None:
     """Predict serving runs: rates, TTFT, TPOT and power of a model on chips under a load.
 
+    The column `model` is the language model and is echoed; the name of the timing model is in
+    `timing_model`, then status, assumptions, reason.
+
     Exit status 0 whatever the errors, 2 for a file that cannot be read. Columns: docs/validate.md.
 
     Examples:

@@ -23,7 +23,7 @@ _DEGREE = re.compile(r"(tp|pp|ep|dp)[ =_-]*(\d{1,4})(?![\d.])", re.IGNORECASE)
 _ATTENTION = re.compile(r"dp[ _-]?att(?:entio)?n", re.IGNORECASE)
 _SPLIT = re.compile(r"P\s*\[(?P<prefill>[^\]]*)\]\s*\+\s*D\s*\[(?P<decode>[^\]]*)\]", re.IGNORECASE)
 _WORKERS = re.compile(r"(?<![\w.])(\d{1,4})\s*w\b", re.IGNORECASE)
-_CHIPS = re.compile(r"(?<![\w.])(\d{1,5})\s*(?:gpu|chip|xpu|tpu)s?\b", re.IGNORECASE)
+_CHIPS = re.compile(r"(?<![\w.])(\d{1,5})\s*(?:(?:gpu|chip|xpu|tpu)s?|g)\b", re.IGNORECASE)
 _KNOWN = re.compile(r"[-+,;/ ]|mtp|draft|eagle|spec", re.IGNORECASE)
 WIDE_RANKS = 16  # beyond it experts are not cut but spread, whatever the text says
 CORES_PER_CHIP = {

@@ -51,6 +51,7 @@ def read_table(path: Path, needed: Sequence[str]) -> Table:
             problems.append(f"row {number} has {len(cells)} cells for {len(columns)} columns")
         padded = [*cells, *[""] * (len(columns) - len(cells))]
         rows.append(dict(zip(columns, padded, strict=False)))
+    problems.extend(_hints(columns, needed))
     if problems:
         raise InfeasibleError(f"{path} cannot be read: {'; '.join(problems[:10])}")
     return Table(columns=columns, rows=tuple(rows))
@@ -61,6 +62,18 @@ def _problems(columns: Sequence[str], needed: Sequence[str]) -> list[str]:
     missing = [name for name in needed if name not in columns]
     found = [f"column {name!r} twice" for name in twice]
     return found + [f"column {name!r} is missing" for name in missing]
+
+
+def _hints(columns: Sequence[str], needed: Sequence[str]) -> list[str]:
+    """What a user may have meant whose header lacks the needed columns."""
+    missing = [name for name in needed if name not in columns]
+    if not missing:
+        return []
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(columns) == 1 and mark in columns[0]:
+            return [f"its cells are separated by {word}; write commas"]
+    close = [name for name in columns if name.lower() in missing]
+    return [f"{name!r} must be spelled {name.lower()!r}" for name in close]
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

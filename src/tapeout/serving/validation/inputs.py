@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from pathlib import Path
 
 from tapeout.catalog import load
 from tapeout.chip import spec_from_record
 from tapeout.constants import MILLI, PERCENT
-from tapeout.errors import InfeasibleError
+from tapeout.errors import InfeasibleError, UnknownNameError
 from tapeout.fabric import System, usual_system
 from tapeout.perf import serving_formats, usual_precision
 from tapeout.serving.cases import RANGE_SHARE, RANGE_SPREAD
@@ -24,31 +25,28 @@ from tapeout.serving.parallelism import Plan, read_plan
 from tapeout.serving.steady import Lengths
 from tapeout.serving.tables import GENERIC, default_of, engine_of
 from tapeout.serving.types import Slo
+from tapeout.serving.validation.words import (
+    KNOWN_DRAFTS,
+    MOST_DRAFTS,
+    NO_DRAFTS,
+    UNSTATED,
+    drafts_of,
+    load_of,
+    precision_of,
+)
 from tapeout.workload import ModelArchitecture, TensorFormats, load_model
 
 SLO_PERCENTILE = 99.0  # of the limits of MLPerf
 DUAL = 2  # chips of a card that its source counts as one accelerator
 WIDE_RANGE = "range ratio 0.8"
-PRECISIONS = {
-    # first letters of a text: ours; longer ones first
-    "mxfp4": "fp4",
-    "nvfp4": "fp4",
-    "fp4": "fp4",
-    "fp8": "fp8",
-    "uint4": "int4",
-    "int4": "int4",
-    "w4a16": "int4",
-    "awq": "int4",
-    "gptq": "int4",
-    "int8": "int8",
-    "w8a8": "int8",
-    "16-bit": "bf16",
-    "bf16": "bf16",
-    "bfloat16": "bf16",
-    "fp16": "bf16",
-    "float16": "bf16",
+MOST = {
+    # beyond these a cell is taken for a mistake, in the unit of the column
+    "n_chips": 1_000_000.0,
+    "input_tokens": 10_000_000.0,
+    "output_tokens": 10_000_000.0,
+    "concurrency_or_qps": 10_000_000.0,
 }
-KV = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16", "fp4": "fp4", "nvfp4": "fp4"}
+KV = ("fp4", "fp8", "int8", "bf16")
 
 
 class Kind(StrEnum):
@@ -115,6 +113,7 @@ class ServingCase:
     objective: Slo
     wall_power: bool
     chips_per_card: int = 1
+    benchmark: bool = False  # a run of MLPerf, whose submitters choose the load
     length_spread: float = 0.0  # half the range of lengths over their mean
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -154,8 +153,8 @@ class _Reader:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0.0):
-            raise InfeasibleError(f"{name} {text!r} is not a positive number")
-        return value
+            raise InfeasibleError(f"{name} {text[:40]!r} is not a positive number")
+        return _within(name, value)
 
     def filled(self, name: str, scenario: str | None = None) -> float:
         """Value of a cell, or of the rule for it."""
@@ -165,6 +164,13 @@ class _Reader:
         rule = default_of(name, model=self.model, scenario=scenario or self.scenario)
         self.assumed.append(rule.words())
         return rule.value
+
+
+def _within(name: str, value: float) -> float:
+    """Refuse what no run can have: it would be timed for hours."""
+    if value > MOST.get(name, math.inf):
+        raise InfeasibleError(f"{name} {value:g} is more than {MOST[name]:g}, the most that is read")
+    return value
 
 
 @lru_cache(maxsize=256)
@@ -189,14 +195,17 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
         if not read.text(name):
             raise InfeasibleError(f"{name} is blank")
     system = _system(read.text("chip"))
-    architecture = load_model(read.text("model"))
-    read.model = read.text("model")
+    read.model, architecture = _model(read)
     read.notes.extend(f"chip: {line}" for line in system.chip.assumptions)
     formats = _formats(read, system, architecture)
     stack, policy = _engine(read)
     per_card = DUAL if "dual-gpu card" in read.text("notes").lower() else 1
     chips = _chips(read, per_card)
     plan = _plan(read, chips)
+    if chips is None and plan is not None and plan.prefill is None:
+        read.assumed.append(f"n_chips is blank; {plan.chips} by the parallelism, one replica")
+    elif chips is None and plan is None:
+        read.assumed.append("n_chips is blank; the fewest that hold the model")
     lengths = _lengths(read)
     wanted = _load(read)
     return ServingCase(
@@ -213,27 +222,61 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
         objective=_objective(read, wanted),
         wall_power="wall" in read.text("power_scope").lower(),
         chips_per_card=per_card,
+        benchmark="mlperf" in read.scenario.lower(),
         length_spread=RANGE_SPREAD if WIDE_RANGE in read.text("scenario").lower() else 0.0,
         assumed=tuple(read.assumed),
         notes=tuple(read.notes),
     )
 
 
+_SUFFIX = re.compile(r"[-_ ](?:instruct|chat|it|hf|base)$", re.IGNORECASE)
+
+
+def _model(read: _Reader) -> tuple[str, ModelArchitecture]:
+    """Name and architecture of the model; names of a hub lose their owner and their ending.
+
+    Raises
+    ------
+    UnknownNameError
+        The name is in no list.
+    """
+    text = read.text("model")
+    owned = "/" in text and not Path(text).exists()
+    plain = text.rsplit("/", 1)[-1] if owned else text
+    spellings = (plain, plain.replace(" ", "-"), _SUFFIX.sub("", plain).replace(" ", "-"))
+    for name in dict.fromkeys(spellings):
+        try:
+            found = load_model(name)
+        except UnknownNameError:
+            continue
+        if name != text:
+            read.notes.append(f"model {text[:60]!r} taken as {found.name}")
+        return name, found
+    return plain, load_model(plain[:80])
+
+
 def _formats(read: _Reader, system: System, architecture: ModelArchitecture) -> TensorFormats:
-    text = read.text("weight_precision").lower()
-    known = next((ours for start, ours in PRECISIONS.items() if text.startswith(start)), None)
+    text = read.text("weight_precision")
+    known, note = precision_of(text)
+    if note:
+        read.assumed.append(f"weight_precision {text[:40]!r} taken as {known}: {note}")
     if known is None:
         known = usual_precision(system.chip, architecture)
-        why = f"weight_precision {text!r} is not known" if text else "weight_precision is blank"
+        why = f"weight_precision {text[:40]!r} is not known"
+        why = why if text else "weight_precision is blank"
         read.assumed.append(f"{why}; {known} is the narrowest served on the chip")
     engine = engine_of(read.text("engine"))
     formats = serving_formats(
         system.chip, architecture, known, stack=engine.stack if engine else GENERIC
     )
-    cache = read.text("kv_precision").lower()
+    stated = read.text("kv_precision")
+    cache, _ = precision_of(stated)
     if cache in KV:
-        return replace(formats, kv=KV[cache])
-    read.notes.append(f"kv_precision = {formats.kv} (formats table)")
+        return replace(formats, kv=cache)
+    if stated and stated.lower() != "auto":
+        read.assumed.append(f"kv_precision {stated[:40]!r} is not known; {formats.kv} is taken")
+    else:
+        read.notes.append(f"kv_precision = {formats.kv} (formats table)")
     return formats
 
 
@@ -241,7 +284,8 @@ def _engine(read: _Reader) -> tuple[str, str]:
     text = read.text("engine")
     found = engine_of(text)
     if found is None:
-        read.assumed.append(f"engine {text!r} is not known; the constants of no engine are used")
+        why = f"engine {text[:40]!r} is not known" if text else "engine is blank"
+        read.assumed.append(f"{why}; the constants of no engine are used")
         return GENERIC, "chunked-prefill"
     if found.stack.lower() != text.lower():
         read.notes.append(f"engine {text[:40]!r} taken as {found.stack}: {found.note}")
@@ -293,24 +337,34 @@ def _cached_share(read: _Reader) -> float:
     return min(1.0, value or 0.0)
 
 
-_COUNT = re.compile(r"\d[\d,]*(?:\.0+)?")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:req(?:uests?)?\s*/\s*s(?:ec)?|rps|qps)", re.IGNORECASE)
-_AT_ONCE = re.compile(r"(\d+)\s+at once", re.IGNORECASE)
-
-
 def _load(read: _Reader) -> Load:
-    """Load of a row from concurrency_or_qps and the serving mode."""
-    text, mode = read.text("concurrency_or_qps"), read.text("serving_mode").lower()
-    static = "static" in mode
-    if _COUNT.fullmatch(text) and float(text.replace(",", "")) > 0.0:
-        kind = Kind.STATIC if static else Kind.CLOSED
-        return Load(kind=kind, value=float(text.replace(",", "")))
-    if (rate := _RATE.search(text)) and float(rate.group(1)) > 0.0:
-        return Load(kind=Kind.OPEN, value=float(rate.group(1)))
-    if together := _AT_ONCE.search(text):
-        read.assumed.append(f"{together.group(1)} requests at once: a closed loop of as many")
-        return Load(kind=Kind.CLOSED, value=max(1.0, float(together.group(1))))
-    return _load_in_words(read, text.lower(), static=static)
+    """Load of a row from concurrency_or_qps and the serving mode.
+
+    Raises
+    ------
+    InfeasibleError
+        A number that is no load: zero, negative, or half a request in flight.
+    """
+    text = read.text("concurrency_or_qps")
+    stated = load_of(text)
+    if stated.kind == "endless":
+        read.assumed.append(f"concurrency_or_qps {text!r}: the largest batch that fits")
+        return Load(kind=Kind.LARGEST)
+    static = "static" in read.text("serving_mode").lower()
+    if stated.kind == "words":
+        return _load_in_words(read, text.lower(), static=static)
+    value = stated.value
+    if not (math.isfinite(value) and value > 0.0):
+        raise InfeasibleError(f"concurrency_or_qps {text[:40]!r} is not a positive number")
+    _within("concurrency_or_qps", value)
+    if stated.kind == "rate":
+        return Load(kind=Kind.OPEN, value=value)
+    if value != math.floor(value):
+        raise InfeasibleError(f"concurrency_or_qps {text[:40]!r} is not a whole number")
+    if stated.kind == "at once":
+        read.assumed.append(f"{value:g} requests at once: a closed loop of as many")
+        return Load(kind=Kind.CLOSED, value=value)
+    return Load(kind=Kind.STATIC if static else Kind.CLOSED, value=value)
 
 
 def _load_in_words(read: _Reader, text: str, *, static: bool) -> Load:
@@ -330,22 +384,26 @@ def _load_in_words(read: _Reader, text: str, *, static: bool) -> Load:
 
 def _speculation(read: _Reader) -> Speculation | None:
     text = read.text("spec_decoding").lower()
-    if text in ("", "none", "no", "off", "false", "-"):
+    stated = drafts_of(text)
+    if text in NO_DRAFTS or stated == 0:
         return None
-    if "see submission" in text or text == "unknown":
+    if any(word in text for word in UNSTATED):
         read.assumed.append("spec_decoding is not stated; none is assumed")
         return None
-    kind = "draft model" if "draft model" in text else "mtp"
-    stated = re.search(r"(\d+)\s*(?:draft|token|step)", text)
+    kind = "draft model" if re.search(r"draft[ _-]model", text) else "mtp"
+    if not any(word in text for word in KNOWN_DRAFTS):
+        read.assumed.append(f"spec_decoding {text[:40]!r} is taken as multi-token prediction")
     rules = {
         name: default_of(name, model=read.model, scenario=kind)
         for name in ("drafts", "acceptance", "draft_share")
     }
-    drafts = int(stated.group(1)) if stated else int(rules["drafts"].value)
-    used = [rule.words() for name, rule in rules.items() if name != "drafts" or not stated]
+    drafts = int(rules["drafts"].value) if stated is None else stated
+    if drafts > MOST_DRAFTS:
+        read.assumed.append(f"{drafts} drafts a step: {MOST_DRAFTS} are taken")
+    used = [rule.words() for name, rule in rules.items() if name != "drafts" or stated is None]
     read.assumed.extend(used)
     return Speculation(
-        drafts=max(1, min(drafts, 16)),
+        drafts=min(drafts, MOST_DRAFTS),
         acceptance=rules["acceptance"].value,
         draft_share=rules["draft_share"].value,
     )

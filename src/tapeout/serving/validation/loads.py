@@ -6,7 +6,7 @@ Everything here counts output in steps; `predicting` turns steps into tokens.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tapeout.perf import (
     step_mix,
 )
 from tapeout.perf.energy import static_w
-from tapeout.serving.burst import burst_closed_loop
+from tapeout.serving.burst import ROUNDS, burst_closed_loop
 from tapeout.serving.cases import ENGINE_BUDGET
 from tapeout.serving.percentiles import tpot_at_percentile_s, ttft_at_percentile_s
 from tapeout.serving.policies import Setting, recipe_policy
@@ -34,6 +34,7 @@ HOST_S = (
 SPREAD_SHARE = (
     0.25  # window in which a round ends over its decode time; lengths of 0.8-1.0 have 0.22
 )
+MOST_STEPS = 2_000_000.0  # of a run that is taken step by step: about a second
 SATURATED_LOAD = 1.0  # share of the token budget in use at which prompts pile up
 
 
@@ -71,8 +72,12 @@ def in_closed_loop(
         Half the range of lengths over their mean.
     """
     policy = recipe_policy(Setting(placement=placement, lengths=lengths, in_flight=requests))
+    steps = ROUNDS * requests * (1.0 + lengths.new / policy.token_budget)
+    if steps > MOST_STEPS:
+        return _in_long_loop(model, placement, lengths, requests)
     found = burst_closed_loop(model, placement, lengths, spread, np.array([requests]), policy)
     rate = float(found.output_tokens_per_s_per_chip[0]) * placement.chips
+    rate *= min(1.0, lengths.output / 2.0)  # the run generates two tokens a request at least
     return Replica(
         steps_per_s=rate,
         step_s=float(found.tpot_s[0]),
@@ -81,6 +86,22 @@ def in_closed_loop(
         / placement.chips,  # of the loaded engine; the ends of a run are not measured
         sequences=float(found.decoding[0]),
         log_sd=found.state.cost.log_sd,
+    )
+
+
+def _in_long_loop(
+    model: TimingModel, placement: Placement, lengths: Lengths, requests: float
+) -> Replica:
+    """Closed loop of so many steps that its steady state is all of it; the rest waits.
+
+    Time to the first token by Little's law over all requests in flight.
+    """
+    batch = min(requests, _sequences(placement, lengths))
+    state = steady_state(model, placement, lengths, np.array([batch]), ENGINE_BUDGET)
+    found = _of_state(placement, state, 0, "so long a run is timed by its steady state")
+    each_s = requests * lengths.output / found.steps_per_s
+    return replace(
+        found, ttft_s=max(float(state.prefill_s[0]), each_s - lengths.output * found.step_s)
     )
 
 

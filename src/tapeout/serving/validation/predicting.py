@@ -116,7 +116,8 @@ def predict_serving(
     known = load_terms() if terms is None else terms
     shift = known.log_factor(run_keys(case, best.mode))
     mode = best.mode
-    if not known.knows(mode, case.stack, case.system.chip.name):
+    own_load = case.load.kind in OBJECTIVE_KINDS and not case.benchmark
+    if own_load or not known.knows(mode, case.stack, case.system.chip.name):
         mode += UNKNOWN
     best = replace(
         bounded(stretched(best, math.exp(shift)), case),
@@ -135,7 +136,13 @@ def predict_serving(
 
 
 def run_keys(case: ServingCase, mode: str) -> tuple[str, ...]:
-    """Keys of the stack terms of a case."""
+    """Keys of the stack terms of a case.
+
+    Those of loads that a benchmark defines hold for its set-ups, lengths included: a largest batch
+    outside it has none.
+    """
+    if case.load.kind in OBJECTIVE_KINDS and not case.benchmark:
+        return ()
     return term_keys(mode, case.stack, case.system.chip.name, case.architecture.name)
 
 
