@@ -34,6 +34,14 @@ By = Annotated[
     list[str] | None,
     typer.Option("--by", help="Column to group errors by; repeatable", show_default=False),
 ]
+ChipFile = Annotated[
+    Path | None,
+    typer.Option(help="Chip that `tapeout calibrate` measured", show_default=False),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(help="TOML of chips and newer figures (docs/catalog.md)", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
 
 
@@ -43,6 +51,8 @@ def ops(
     out: Out = None,
     anchors: AnchorsFile = None,
     by: By = None,
+    chip_file: ChipFile = None,
+    overlay: Overlay = None,
     as_json: AsJson = False,
 ) -> None:
     """Time operators: one row a matrix product, attention, collective or small operator.
@@ -55,9 +65,15 @@ def ops(
 
       tapeout validate ops cases.csv --anchors few.csv --by op --by dtype
     """
+    from tapeout.serving.validation.chips import chips_from  # noqa: PLC0415
     from tapeout.serving.validation.operator_rows import DEFAULT_BY, validate_ops  # noqa: PLC0415
 
-    found = validate_ops(cases, anchors=anchors, by=tuple(by or DEFAULT_BY))
+    found = validate_ops(
+        cases,
+        anchors=anchors,
+        by=tuple(by or DEFAULT_BY),
+        find=chips_from(overlay, chip_file),
+    )
     _finish(out, found.columns, found.rows)
     _report(found.scores, found.status, [], out, as_json=as_json)
 
@@ -68,6 +84,8 @@ def serving(
     out: Out = None,
     anchors: AnchorsFile = None,
     by: By = None,
+    chip_file: ChipFile = None,
+    overlay: Overlay = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict serving runs: rates, TTFT, TPOT and power of a model on chips under a load.
@@ -83,12 +101,18 @@ def serving(
 
       tapeout validate serving runs.csv --anchors few.csv --by engine --json
     """
+    from tapeout.serving.validation.chips import chips_from  # noqa: PLC0415
     from tapeout.serving.validation.serving_rows import (  # noqa: PLC0415
         DEFAULT_BY,
         validate_serving,
     )
 
-    found = validate_serving(cases, anchors=anchors, by=tuple(by or DEFAULT_BY))
+    found = validate_serving(
+        cases,
+        anchors=anchors,
+        by=tuple(by or DEFAULT_BY),
+        find=chips_from(overlay, chip_file),
+    )
     _finish(out, found.columns, found.rows)
     lines = [
         {"row": number, "check": one.name, "sentence": one.sentence}

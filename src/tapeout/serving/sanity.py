@@ -335,7 +335,7 @@ def _prediction_figures(prediction: ServingPrediction, case: ServingCase) -> Fig
         new_tokens=case.lengths.new,
         cached_tokens=case.lengths.cached,
         output_tokens=case.lengths.output,
-        ttft_s=prediction.ttft_s,
+        ttft_s=prediction.mean_ttft_s,
         tpot_s=prediction.tpot_s,
         output_tokens_per_s_per_chip=prediction.output_tokens_per_s_per_chip,
         total_tokens_per_s_per_chip=prediction.total_tokens_per_s_per_chip,

@@ -22,6 +22,8 @@ from tapeout.perf.constants import load_fit
 
 PRODUCTS = ("gemm", "grouped_gemm")
 KNOWN_LOG_SD = 0.5  # a rate with a larger error was not identified by the timings
+SCATTERED = 0.5  # median error above which a calibration is no use
+NORMAL_P90 = 1.645  # 90th percentile of its absolute value over its standard deviation
 NORMAL = 0.6745  # median absolute deviation of a normal distribution over its standard deviation
 
 
@@ -102,6 +104,7 @@ def spec_of(content: ChipFile) -> ChipSpec:
         f"peaks and bandwidth are sustained rates measured on {device.date} ({device.stack}),"
         f" the bandwidth by {source}"
     ]
+    notes += _scatter(content.rates)
     base = spec_from_record(load().chip(device.catalogue)) if device.catalogue else None
     if base is not None:
         notes += _scale_unmeasured(peaks, base)
@@ -163,10 +166,26 @@ def _efficiency(rates: list[RatesTable], gemm: Mapping[str, RatesTable]) -> Sust
 
 
 def _operator_log_sd(rates: list[RatesTable]) -> float:
-    """Error of the operator law on timings it did not see, weighted by their number."""
+    """Error of the operator law on timings it did not see, weighted by their number.
+
+    The wider of what the median and the 90th percentile say: on a machine that others use a few
+    timings are far off while the median looks well.
+    """
     scored = [one for one in rates if one.report_rows and one.median_error is not None]
     if not scored:
         return 0.0
     weight = np.array([one.report_rows for one in scored], dtype=float)
-    error = np.array([one.median_error for one in scored], dtype=float)
-    return float(np.average(np.log1p(error) / NORMAL, weights=weight))
+    median = np.array([one.median_error for one in scored], dtype=float)
+    p90 = np.array([one.p90_error or 0.0 for one in scored], dtype=float)
+    error = np.maximum(np.log1p(median) / NORMAL, np.log1p(p90) / NORMAL_P90)
+    return float(np.average(error, weights=weight))
+
+
+def _scatter(rates: list[RatesTable]) -> list[str]:
+    """Say which laws do not describe their own timings."""
+    return [
+        f"the law of {one.op} in {one.dtype} is off by {one.median_error:.0%} (median) on timings"
+        " it did not see: calibrate again on a quiet machine with more --seconds"
+        for one in rates
+        if one.median_error is not None and one.median_error > SCATTERED
+    ]

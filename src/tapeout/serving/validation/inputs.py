@@ -14,8 +14,6 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from tapeout.catalog import load
-from tapeout.chip import spec_from_record
 from tapeout.constants import MILLI, PERCENT
 from tapeout.errors import InfeasibleError, UnknownNameError
 from tapeout.fabric import System, usual_system
@@ -25,6 +23,7 @@ from tapeout.serving.parallelism import Plan, read_plan
 from tapeout.serving.steady import Lengths
 from tapeout.serving.tables import GENERIC, default_of, engine_of
 from tapeout.serving.types import Slo
+from tapeout.serving.validation.chips import FindChip, find_chip
 from tapeout.serving.validation.words import (
     KNOWN_DRAFTS,
     MOST_DRAFTS,
@@ -169,16 +168,18 @@ class _Reader:
 def _within(name: str, value: float) -> float:
     """Refuse what no run can have: it would be timed for hours."""
     if value > MOST.get(name, math.inf):
-        raise InfeasibleError(f"{name} {value:g} is more than {MOST[name]:g}, the most that is read")
+        raise InfeasibleError(
+            f"{name} {value:g} is more than {MOST[name]:g}, the most that is read"
+        )
     return value
 
 
 @lru_cache(maxsize=256)
-def _system(name: str) -> System:
-    return usual_system(spec_from_record(load().chip(name)))
+def _system(name: str, find: FindChip) -> System:
+    return usual_system(find(name))
 
 
-def read_case(row: Mapping[str, str]) -> ServingCase:
+def read_case(row: Mapping[str, str], find: FindChip = find_chip) -> ServingCase:
     """Read one row of the end-to-end table; columns other than chip and model may be absent.
 
     Raises
@@ -194,7 +195,7 @@ def read_case(row: Mapping[str, str]) -> ServingCase:
     for name in ("chip", "model"):
         if not read.text(name):
             raise InfeasibleError(f"{name} is blank")
-    system = _system(read.text("chip"))
+    system = _system(read.text("chip"), find)
     read.model, architecture = _model(read)
     read.notes.extend(f"chip: {line}" for line in system.chip.assumptions)
     formats = _formats(read, system, architecture)

@@ -54,6 +54,7 @@ class Replica:
     log_sd: float
     note: str = ""
     in_flight: float = math.nan
+    mean_ttft_s: float = math.nan  # for Little's law, where `ttft_s` is a median
 
 
 def in_closed_loop(
@@ -86,6 +87,7 @@ def in_closed_loop(
         / placement.chips,  # of the loaded engine; the ends of a run are not measured
         sequences=float(found.decoding[0]),
         log_sd=found.state.cost.log_sd,
+        mean_ttft_s=float(found.mean_ttft_s[0]),
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from tapeout.catalog import load
-from tapeout.chip import ChipSpec, spec_from_record
+from tapeout.chip import ChipSpec
 from tapeout.errors import InfeasibleError, TapeoutError
 from tapeout.perf.ops.cases import Estimate, OpCase, parse
 from tapeout.perf.ops.predict import Law, Unanswered, family, predict
 from tapeout.perf.ops.split import group
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
+from tapeout.serving.validation.chips import FindChip, find_chip
 from tapeout.serving.validation.files import STATUS, Table, joined, number_text, read_table
 from tapeout.serving.validation.predicting import band
 from tapeout.serving.validation.scoring import GroupScore, Scored, measured_number, score
@@ -33,6 +33,7 @@ class OpAnswer:
     row: Mapping[str, str]
     case: OpCase | None = None
     estimate: Estimate | None = None
+    chip: str = ""  # its name in the catalogue
     notes: tuple[str, ...] = ()  # blanks of chip and stack: listed, no assumption of the law
     reason: str = ""
 
@@ -53,6 +54,7 @@ def validate_ops(
     anchors: Path | None = None,
     by: Sequence[str] = DEFAULT_BY,
     laws: Mapping[str, Law] | None = None,
+    find: FindChip = find_chip,
 ) -> OpValidation:
     """Time every row of a table and score those that were measured.
 
@@ -65,8 +67,8 @@ def validate_ops(
     unknown = [name for name in by if name not in table.columns]
     if unknown:
         raise InfeasibleError(f"no column {unknown[0]!r} to group by in {path}")
-    known = _anchors_of(read_table(anchors, NEEDED), laws) if anchors else NO_ANCHORS
-    return answer_ops(table, by=by, anchors=known, laws=laws)
+    known = _anchors_of(read_table(anchors, NEEDED), laws, find) if anchors else NO_ANCHORS
+    return answer_ops(table, by=by, anchors=known, laws=laws, find=find)
 
 
 def answer_ops(
@@ -75,10 +77,11 @@ def answer_ops(
     by: Sequence[str],
     anchors: Anchors = NO_ANCHORS,
     laws: Mapping[str, Law] | None = None,
+    find: FindChip = find_chip,
 ) -> OpValidation:
     """As `validate_ops`, of tables already read."""
     kept = [name for name in table.columns if name not in COLUMNS]
-    answers = [_corrected(_answer(row, laws), anchors) for row in table.rows]
+    answers = [_corrected(_answer(row, laws, find), anchors) for row in table.rows]
     rows = [_cells(one, kept) for one in answers]
     status: dict[str, int] = dict.fromkeys(STATUS, 0)
     for row in rows:
@@ -90,14 +93,14 @@ def answer_ops(
 
 
 @lru_cache(maxsize=256)
-def _chip(name: str) -> ChipSpec:
-    return spec_from_record(load().chip(name))
+def _chip(name: str, find: FindChip) -> ChipSpec:
+    return find(name)
 
 
-def _answer(row: Mapping[str, str], laws: Mapping[str, Law] | None) -> OpAnswer:
+def _answer(row: Mapping[str, str], laws: Mapping[str, Law] | None, find: FindChip) -> OpAnswer:
     try:
         case = parse(row)
-        chip = _chip(case.chip)
+        chip = _chip(case.chip, find)
     except TapeoutError as error:
         return OpAnswer(row=row, reason=" ".join(str(error).split()))
     # The case names the chip as its row does; set-ups are kept by the name of the catalogue.
@@ -110,29 +113,29 @@ def _answer(row: Mapping[str, str], laws: Mapping[str, Law] | None) -> OpAnswer:
     borrowed = any("borrowed" in words for words in found.assumptions)
     if not case.stack and family(case.op) in HAVE_SOFTWARE and not borrowed:
         notes.insert(0, "stack is blank: the software measured on the chip, named in model")
-    return OpAnswer(row=row, case=case, estimate=found, notes=tuple(notes))
+    return OpAnswer(row=row, case=case, estimate=found, notes=tuple(notes), chip=chip.name)
 
 
-def _keys(case: OpCase) -> tuple[str, str]:
+def _keys(case: OpCase, name: str) -> tuple[str, str]:
     """Keys of the corrections: the family of operators on the chip, then with this stack."""
-    chip = f"{_chip(case.chip).name}|{family(case.op)}"
+    chip = f"{name}|{family(case.op)}"
     return chip, f"{chip}|{case.op}|{case.stack}|{case.dtype}"
 
 
-def _anchors_of(table: Table, laws: Mapping[str, Law] | None) -> Anchors:
+def _anchors_of(table: Table, laws: Mapping[str, Law] | None, find: FindChip) -> Anchors:
     rows = []
     for row in table.rows:
-        one = _answer(row, laws)
+        one = _answer(row, laws, find)
         measured = measured_number(row, MEASURED)
         if one.case is not None and one.estimate is not None and measured:
-            rows.append((_keys(one.case), math.log(measured / one.estimate.time_s)))
+            rows.append((_keys(one.case, one.chip), math.log(measured / one.estimate.time_s)))
     return fit_anchors(rows)
 
 
 def _corrected(answer: OpAnswer, anchors: Anchors) -> OpAnswer:
     if anchors is NO_ANCHORS or answer.estimate is None or answer.case is None:
         return answer
-    keys = _keys(answer.case)
+    keys = _keys(answer.case, answer.chip)
     share = anchors.band_share(keys)
     if share == 1.0:
         return answer

@@ -71,6 +71,8 @@ class ServingPrediction:
         Tokens a sequence gains in a step; above one with speculation.
     chips_per_card : int
         What the table counts as one accelerator.
+    mean_ttft_s : float
+        For Little's law: the median differs from it where requests wait in turns.
     """
 
     output_tokens_per_s_per_chip: float
@@ -86,6 +88,7 @@ class ServingPrediction:
     chips: int
     tokens_per_step: float
     chips_per_card: int
+    mean_ttft_s: float
     mode: str
     model: str
     assumed: tuple[str, ...]
@@ -157,6 +160,7 @@ def stretched(prediction: ServingPrediction, factor: float) -> ServingPrediction
         output_tokens_per_s_per_chip=prediction.output_tokens_per_s_per_chip / factor,
         total_tokens_per_s_per_chip=prediction.total_tokens_per_s_per_chip / factor,
         ttft_s=prediction.ttft_s * factor,
+        mean_ttft_s=prediction.mean_ttft_s * factor,
         tpot_s=prediction.tpot_s * factor,
     )
 
@@ -307,6 +311,9 @@ class _Run:
             * (case.lengths.input + case.lengths.output)
             / case.lengths.output,
             ttft_s=self.replica.ttft_s,
+            mean_ttft_s=self.replica.mean_ttft_s
+            if math.isfinite(self.replica.mean_ttft_s)
+            else self.replica.ttft_s,
             tpot_s=self.replica.step_s / gain,
             power_w_per_chip=self.replica.power_w + host_w,
             log_sd=dict.fromkeys(QUANTITIES, self.replica.log_sd),

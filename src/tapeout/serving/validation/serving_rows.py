@@ -13,6 +13,7 @@ from tapeout.perf import PhysicalModel, TimingModel
 from tapeout.serving.cases import RANGE_SHARE
 from tapeout.serving.sanity import Finding, check_prediction
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
+from tapeout.serving.validation.chips import FindChip, find_chip
 from tapeout.serving.validation.files import STATUS, Table, joined, number_text, read_table
 from tapeout.serving.validation.inputs import WIDE_RANGE, ServingCase, read_case
 from tapeout.serving.validation.predicting import (
@@ -78,6 +79,7 @@ def validate_serving(
     anchors: Path | None = None,
     by: Sequence[str] = ("serving_mode", "chip"),
     model: TimingModel | None = None,
+    find: FindChip = find_chip,
 ) -> Validation:
     """Predict every row of a table and score those that were measured.
 
@@ -91,19 +93,24 @@ def validate_serving(
     unknown = [name for name in by if name not in table.columns and name not in DEFAULT_BY]
     if unknown:
         raise InfeasibleError(f"no column {unknown[0]!r} to group by in {path}")
-    known = anchors_of(read_table(anchors, NEEDED), timing) if anchors else NO_ANCHORS
-    return answer_table(table, by=by, timing=timing, anchors=known)
+    known = anchors_of(read_table(anchors, NEEDED), timing, find) if anchors else NO_ANCHORS
+    return answer_table(table, by=by, timing=timing, anchors=known, find=find)
 
 
 DEFAULT_BY = ("serving_mode", "chip")
 
 
 def answer_table(
-    table: Table, *, by: Sequence[str], timing: TimingModel, anchors: Anchors
+    table: Table,
+    *,
+    by: Sequence[str],
+    timing: TimingModel,
+    anchors: Anchors,
+    find: FindChip = find_chip,
 ) -> Validation:
     """As `validate_serving`, of tables already read."""
     kept = [name for name in table.columns if name not in COLUMNS]
-    answers = [_corrected(_answer(row, timing), anchors) for row in table.rows]
+    answers = [_corrected(_answer(row, timing, find), anchors) for row in table.rows]
     rows = [_cells(one, kept, timing.name) for one in answers]
     status: dict[str, int] = dict.fromkeys(STATUS, 0)
     for row in rows:
@@ -124,9 +131,9 @@ def answer_table(
     )
 
 
-def _answer(row: Mapping[str, str], timing: TimingModel) -> Answer:
+def _answer(row: Mapping[str, str], timing: TimingModel, find: FindChip) -> Answer:
     try:
-        case = read_case(row)
+        case = read_case(row, find)
         return Answer(row=row, case=case, prediction=predict_serving(case, timing))
     except (TapeoutError, ArithmeticError, ValueError) as error:
         return Answer(row=row, reason=" ".join(str(error).split()) or type(error).__name__)
@@ -151,11 +158,11 @@ def _keys(row: Mapping[str, str]) -> tuple[str, str, str]:
     return pair, f"{pair}|{cell['model']}", f"curve {curve}"
 
 
-def anchors_of(table: Table, timing: TimingModel) -> Anchors:
+def anchors_of(table: Table, timing: TimingModel, find: FindChip = find_chip) -> Anchors:
     """One log factor on time for each key, from TPOT and output rate of measured rows."""
     rows = []
     for row in table.rows:
-        one = _answer(row, timing)
+        one = _answer(row, timing, find)
         if one.prediction is None:
             continue
         ratios = time_ratios(row, one.prediction)

@@ -48,9 +48,7 @@ def precision_of(text: str) -> tuple[str | None, str]:
     ('fp8', 'int4', None)
     """
     lowered = text.strip().lower()
-    found = [
-        (ours, note) for words, ours, note in PRECISIONS if re.match(f"(?:{words})", lowered)
-    ]
+    found = [(ours, note) for words, ours, note in PRECISIONS if re.match(f"(?:{words})", lowered)]
     # "w8a8-fp8" starts as int8 does and comes first as fp8: the order of the table decides.
     return found[0] if found else (None, "")
 
