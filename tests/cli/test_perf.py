@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from tapeout.cli.perf import perf
+from tapeout.errors import InfeasibleError
 
 APP = typer.Typer()
 APP.command()(perf)
@@ -282,3 +283,10 @@ def test_the_commands_of_the_page_run(line, tmp_path, monkeypatch):
 
 def test_the_page_shows_commands():
     assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("degrees", [("--pp", "1000"), ("--tp", "100000")])
+def test_more_parts_than_the_model_has_are_refused(degrees):
+    found = run("b200", "gpt-oss-120b", *degrees)
+    assert found.exit_code == 2 or isinstance(found.exception, InfeasibleError)
+    assert "can be cut in" in f"{found.output}{found.exception}"

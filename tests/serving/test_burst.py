@@ -25,7 +25,15 @@ from tapeout.serving.burst import (
 )
 from tapeout.serving.cases import closed_loop
 from tapeout.serving.measured import read_rows, scored_curves
-from tapeout.serving.policies import SGLANG, TRT, VLLM, Setting, recipe_policy, usual_policy
+from tapeout.serving.policies import (
+    SGLANG,
+    TRT,
+    VLLM,
+    VLLM_TPU,
+    Setting,
+    recipe_policy,
+    usual_policy,
+)
 from tapeout.serving.scoring import summarise
 from tapeout.serving.split import is_fit_curve, require_fit_part
 from tapeout.serving.steady import Lengths
@@ -385,7 +393,13 @@ def test_impossible_settings_are_refused(placed):
 
 @pytest.mark.parametrize(
     ("engine", "policy"),
-    [("vllm", VLLM), ("vLLM TPU", VLLM), ("dynamo-trt", TRT), ("sglang", SGLANG), ("new", VLLM)],
+    [
+        ("vllm", VLLM),
+        ("vLLM TPU", VLLM_TPU),
+        ("dynamo-trt", TRT),
+        ("sglang", SGLANG),
+        ("new", VLLM),
+    ],
 )
 def test_every_engine_has_a_policy(engine, policy):
     assert usual_policy(engine) is policy

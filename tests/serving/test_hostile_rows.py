@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tapeout.errors import InfeasibleError, UnknownNameError
+from tapeout.errors import InfeasibleError, ProblemsError, UnknownNameError
 from tapeout.perf import PhysicalModel
+from tapeout.serving.policies import usual_policy
 from tapeout.serving.sanity import check_prediction
 from tapeout.serving.validation.chips import chips_from
 from tapeout.serving.validation.files import read_table, table_text
@@ -31,9 +32,13 @@ ROW = {
     "spec_decoding": "none",
 }
 OVERLAY = """
-[[chip]]
-id = "dream-asic"
-name = "Dream ASIC"
+[[figure]]
+entity = "b200"
+field = "mem_bandwidth"
+value = 1
+unit = "TB/s"
+as_of = 2026-11-20
+why = "a slower part"
 """
 
 
@@ -249,9 +254,18 @@ def test_the_order_of_columns_changes_nothing_and_line_breaks_survive(tmp_path):
     assert set(COLUMNS) <= set(first)
 
 
-def test_a_chip_of_an_overlay_is_found(tmp_path):
+def test_figures_of_an_overlay_are_used(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("not toml at all")
-    with pytest.raises(Exception, match="not TOML"):
+    with pytest.raises(ProblemsError, match="not TOML"):
         chips_from(overlay=path)
-    assert chips_from()("b200").name == "NVIDIA B200"
+    path.write_text(OVERLAY)
+    slow = predict_serving(read_case(ROW, chips_from(overlay=path)), MODEL)
+    assert slow.tpot_s > 1.2 * predicted().tpot_s
+
+
+def test_a_tpu_runs_with_the_chunks_of_its_backend():
+    usual = {"chip": "tpu v6e", "model": "Llama-3.3-70B", "weight_precision": "bf16"}
+    tpu, gpu = predicted(**usual, engine="vLLM TPU"), predicted(**usual, engine="vllm")
+    assert usual_policy("vLLM TPU").token_budget == 1024
+    assert tpu.ttft_s < 0.5 * gpu.ttft_s

@@ -194,6 +194,14 @@ def _placement(
         stack=wanted.engine,
     )
     check_degrees(placement.degrees)
+    for name, degree, most in (
+        ("--pp", pp, len(architecture.layers)),
+        ("--tp", tp or 1, architecture.hidden),
+    ):
+        if degree > most:
+            raise InfeasibleError(
+                f"{name} {degree}: {architecture.name} can be cut in {most} parts"
+            )
     return placement
 
 

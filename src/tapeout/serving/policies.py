@@ -40,8 +40,9 @@ def _timed(policy: EnginePolicy, engine: str, vendor: str) -> EnginePolicy:
 VLLM = _timed(EnginePolicy(), "vllm", "*")
 SGLANG = _timed(EnginePolicy(token_budget=16_384, prefill_alone=True), "sglang", "NVIDIA")
 TRT = _timed(EnginePolicy(chunked=False, max_sequences=2048), "trt", "*")
+VLLM_TPU = replace(VLLM, token_budget=1024)  # vLLM's arg_utils.py: default of its server on v6e
 ATOM = _timed(EnginePolicy(token_budget=16_384), "atom", "*")
-_ENGINES = {"vllm": VLLM, "sglang": SGLANG, "trt": TRT, "atom": ATOM}
+_ENGINES = {"vllm": VLLM, "sglang": SGLANG, "trt": TRT, "atom": ATOM, "vllm tpu": VLLM_TPU}
 _SHORT = 1500.0  # tokens: tells nominal lengths of 1k from 8k
 _LLAMA_MARGIN = 200  # tokens by which max_model_len exceeds input and output
 
@@ -51,10 +52,14 @@ def usual_policy(engine: str) -> EnginePolicy:
 
     Examples
     --------
+    >>> usual_policy("vLLM TPU").token_budget, usual_policy("vLLM 0.11").token_budget
+    (1024, 8192)
     >>> usual_policy("sglang").prefill_alone, usual_policy("dynamo-trt").chunked
     (True, False)
     """
     name = engine.lower().rpartition("dynamo-")[2]
+    if name in _ENGINES:
+        return _ENGINES[name]
     return _ENGINES.get(name.split()[0] if name else name, VLLM)
 
 

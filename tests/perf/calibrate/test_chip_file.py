@@ -192,6 +192,17 @@ def test_the_error_of_the_operators_widens_the_band():
     for one in blunt:
         one["median_error"] = 0.4
     assert spec(rates=blunt).own_log_sd > spec(rates=sharp).own_log_sd > 0.0
+    assert not any("quiet machine" in line for line in spec(rates=blunt).assumptions)
+
+
+def test_scattered_timings_widen_the_band_and_are_told():
+    noisy = whole()["rates"]
+    for one in noisy:
+        one["p90_error"] = 40.0
+    assert spec(rates=noisy).own_log_sd > 2.0
+    for one in noisy:
+        one["median_error"] = 0.8
+    assert any("quiet machine" in line for line in spec(rates=noisy).assumptions)
 
 
 def test_the_timing_model_runs_on_it_and_follows_its_bandwidth(placed):
