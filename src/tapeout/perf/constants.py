@@ -26,7 +26,8 @@ class StackConstants:
     compute_efficiency, attention_efficiency : float
         Sustained over peak arithmetic rate, of other operators and of attention.
     kernel_s : float
-        Gap of one kernel inside a captured graph. [s]
+        Gap of one kernel inside a captured graph, beside the launch that the law of products
+        contains. [s]
     expert_kernels, latent_kernels : float
         Kernels of a layer with experts, and with latent attention, beside the operators listed.
     eager_s : float
