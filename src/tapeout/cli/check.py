@@ -62,7 +62,8 @@ def serving(
 
     Examples:
 
-      tapeout check serving --chip h100 --model llama-3.1-8b --tpot-ms 0.041 --concurrency 1
+      tapeout check serving --chip h100 --model llama-3.1-8b --chips 1 --tpot-ms 0.041 \
+        --concurrency 1
 
       tapeout check serving runs.csv --json
     """
@@ -89,6 +90,8 @@ def serving(
             "stated_peak_flop_per_s": None if peak_tflops is None else peak_tflops * c.TERA,
         }
         found = [(1, one) for one in _of_row(row, extra)]
+        if tpot_ms is not None and chips is None:
+            typer.echo("tpot-ms is held against no bound: give --chips as well", err=True)
     _print(found, as_json=as_json)
     if any(one.fires for _, one in found):
         raise typer.Exit(1)

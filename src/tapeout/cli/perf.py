@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tapeout.cli import perf_options as o
-from tapeout.errors import InfeasibleError, Outcome, TapeoutError
+from tapeout.errors import InfeasibleError, Outcome, TapeoutError, UnknownNameError
 
 if TYPE_CHECKING:
     from tapeout.chip import ChipSpec
@@ -170,8 +170,12 @@ def _placement(
     from tapeout.fabric import usual_system  # noqa: PLC0415
     from tapeout.perf import Placement, placements, serving_formats  # noqa: PLC0415
     from tapeout.perf.sharding import check_degrees  # noqa: PLC0415
+    from tapeout.serving.tables import GENERIC, engines  # noqa: PLC0415
     from tapeout.workload import load_model  # noqa: PLC0415
 
+    known = sorted({one.stack for one in engines()} | {GENERIC})
+    if wanted.engine not in known:
+        raise UnknownNameError("engine", wanted.engine, known)
     system, architecture = usual_system(spec), load_model(model)
     formats = serving_formats(system.chip, architecture, wanted.precision, stack=wanted.engine)
     tp, pp, ep, dp = degrees

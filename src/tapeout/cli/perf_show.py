@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 NARROW = (0, 0, 0, 2)
 SWEEP_LEGEND = (
-    "step, TTFT in ms; user: output tokens/s of one sequence; out, in: tokens/s of a chip; J, W:"
-    " the package under load (sustained), hosts apart; free: GB of a chip"
+    "step, TTFT in ms; user: output tokens/s of one sequence; out (in): tokens/s of a chip; J, W:"
+    " the package under load (sustained), hosts apart; free: GB of a chip; TTFT of a steady"
+    " state: a benchmark that sends all requests at once sees more (docs/closed-loop.md)"
 )
 MOST_OPERATORS = 12  # rows of the table; the rest is summed
 BOUND_WORDS = {
@@ -265,10 +266,15 @@ def show_point(point: PerfPoint, model: str) -> None:
 
 def _load_words(point: PerfPoint) -> str:
     if point.load.kind == "prefill":
-        return f"{point.sequences:g} prompts"
+        return _counted(point.sequences, "prompt")
     if point.load.kind == "decode":
-        return f"{point.sequences:g} sequences decoding at {point.load.context_tokens:,.0f} tokens"
-    return f"{point.sequences:g} sequences"
+        decoding = _counted(point.sequences, "sequence")
+        return f"{decoding} decoding at {point.load.context_tokens:,.0f} tokens"
+    return _counted(point.sequences, "sequence")
+
+
+def _counted(number: float, word: str) -> str:
+    return f"{number:g} {word}{'' if number == 1 else 's'}"
 
 
 def _headline(point: PerfPoint) -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ def ops(
         find=chips_from(overlay, chip_file),
     )
     _finish(out, found.columns, found.rows)
-    _report(found.scores, found.status, [], out, as_json=as_json)
+    _report(found.scores, found.status, [], out, found.rows, as_json=as_json)
 
 
 @app.command()
@@ -118,7 +118,7 @@ def serving(
         {"row": number, "check": one.name, "sentence": one.sentence}
         for number, one in found.violations
     ]
-    _report(found.scores, found.status, lines, out, as_json=as_json)
+    _report(found.scores, found.status, lines, out, found.rows, as_json=as_json)
 
 
 @app.command()
@@ -159,6 +159,7 @@ def _report(
     status: Mapping[str, int],
     violations: Sequence[Mapping[str, Any]],
     out: Path | None,
+    rows: Sequence[Mapping[str, str]],
     *,
     as_json: bool,
 ) -> None:
@@ -181,11 +182,29 @@ def _report(
     if scores:
         _table(scores)
     else:
-        typer.echo("No measured column is filled, so there is nothing to score.")
+        hint = "" if out is not None else "; write the predictions with --out FILE"
+        typer.echo(f"No measured column is filled, so there is nothing to score{hint}.")
+    _unanswered(rows)
     for one in violations:
         typer.echo(f"row {one['row']}: our own prediction breaks {one['check']}: {one['sentence']}")
     if out is not None:
         typer.echo(f"Predictions: {out}")
+
+
+MOST_REASONS = 5
+
+
+def _unanswered(rows: Sequence[Mapping[str, str]]) -> None:
+    """Say why rows have no answer, each reason once."""
+    reasons: dict[str, list[int]] = {}
+    for number, row in enumerate(rows, start=1):
+        if row["status"] == "unanswered":
+            reasons.setdefault(row["reason"], []).append(number)
+    for reason, numbers in list(reasons.items())[:MOST_REASONS]:
+        more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+        typer.echo(f"row {numbers[0]}{more} has no answer: {reason}")
+    if len(reasons) > MOST_REASONS:
+        typer.echo(f"{len(reasons) - MOST_REASONS} other reasons: see the column reason of --out")
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -75,8 +75,13 @@ def _verdict(found: Breakdown) -> str:
     largest = max(found.operators, key=lambda one: one.time_s)
     share = largest.time_s / found.time_s
     bound, name = BOUND_WORDS.get(found.bound, found.bound), largest.name.replace("_", " ")
+    largest_words = (
+        f", {name} {share:.0%} of a step"
+        if name != "launch gaps and host"
+        else f" ({share:.0%} of a step)"
+    )
     return (
-        f"bound by {bound}, {name} takes {share:.0%} of a step;"
+        f"bound by {bound}{largest_words};"
         f" MFU {found.mfu_fraction:.1%} of the {found.mfu_basis}, MBU {found.mbu_fraction:.0%}"
     )
 
