@@ -37,6 +37,10 @@ class Torus:
     lane: Lane
     dimensions: int = 1
 
+    def _used(self, ranks: int) -> float:
+        """Share of a chip's links that lie along an axis longer than one chip."""
+        return max(1, sum(side > 1 for side in sides(ranks, self.dimensions))) / self.dimensions
+
     def _hops(self, ranks: int) -> int:
         """Phases of a reduce-scatter along every axis in turn."""
         return sum(side - 1 for side in sides(ranks, self.dimensions))
@@ -44,13 +48,13 @@ class Torus:
     def all_reduce_s(self, message_bytes: Floats, ranks: int) -> Floats:
         """`2 D (m-1) a + 2(n-1)/n S/(2 D B_l)`: D chunks rotated over the axes."""
         size = np.asarray(message_bytes, dtype=float)
-        moved = self.lane.transfer_s(2.0 * (ranks - 1) / ranks * size, size)
+        moved = self.lane.transfer_s(2.0 * (ranks - 1) / ranks / self._used(ranks) * size, size)
         return 2.0 * self._hops(ranks) * self.lane.latency_s + moved
 
     def all_gather_s(self, message_bytes: Floats, ranks: int) -> Floats:
         """`D (m-1) a + (n-1)/n S/(2 D B_l)`."""
         size = np.asarray(message_bytes, dtype=float)
-        moved = self.lane.transfer_s((ranks - 1) / ranks * size, size)
+        moved = self.lane.transfer_s((ranks - 1) / ranks / self._used(ranks) * size, size)
         return self._hops(ranks) * self.lane.latency_s + moved
 
     def reduce_scatter_s(self, message_bytes: Floats, ranks: int) -> Floats:
@@ -64,7 +68,7 @@ class Torus:
             return np.zeros_like(size)
         shape = sides(ranks, self.dimensions)
         crossing = max(shape) * 2.0 * self.dimensions / 8.0
-        injected = (ranks - 1) / ranks  # never faster than the chip can send
+        injected = (ranks - 1) / ranks / self._used(ranks)  # never faster than the chip can send
         moved = self.lane.transfer_s(max(crossing, injected) * size, size)
         return sum(shape) / 4.0 * self.lane.latency_s + moved
 

@@ -11,6 +11,8 @@ import numpy as np
 from tapeout.chip import is_measured
 from tapeout.chip.types import ChipSpec
 from tapeout.errors import Outcome
+from tapeout.fabric import Volume
+from tapeout.fabric import sent_bytes as ring_bytes
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.constants import IDEAL, Fit, Software, StackConstants, load_fit
 from tapeout.perf.energy import step_energy
@@ -123,8 +125,15 @@ def _work(placement: Placement, table: OperatorTable, cut: Shard, mix: StepMix) 
         expert_layers=_layers(table, cut, is_combine),
         latent_layers=_layers(table, cut, lambda name: name.startswith(LATENT)),
         sequences=(mix.decode_sequences + mix.prefill_sequences) / placement.data_parallel,
-        eager=(mix.prefill_tokens > 0.0) & (mix.tokens > CAPTURED_TOKENS),
+        eager=(mix.prefill_tokens > 0.0) & (_rank_tokens(placement, mix) > CAPTURED_TOKENS),
     )
+
+
+def _rank_tokens(placement: Placement, mix: StepMix) -> Floats:
+    """Token rows that one attention group has in a microbatch."""
+    part = microbatch(mix, placement.pipeline_parallel)
+    rows: Floats = part.tokens / placement.data_parallel
+    return rows
 
 
 def _layers(table: OperatorTable, cut: Shard, belongs: Callable[[str], bool]) -> Floats:
@@ -235,9 +244,9 @@ def _cost(
     times = times_at(clock)
     energy = step_energy(
         chip,
-        ready.shard,
+        ready.shard.scaled(_filled_stages(placement, mix)),
         ready.table.dtype,
-        sent_bytes(ready.messages, steps),
+        _filled_stages(placement, mix) * sent_bytes(ready.messages, steps),
         factor * times.total_s,
     )
     if cap_w > 0.0:
@@ -262,11 +271,20 @@ def _cost(
     )
 
 
+def _filled_stages(placement: Placement, mix: StepMix) -> Floats:
+    """Share of pipeline stages that work at a time: with fewer sequences than stages some idle."""
+    sequences = mix.decode_sequences + mix.prefill_sequences
+    return np.minimum(1.0, np.maximum(sequences, 1.0) / placement.pipeline_parallel)
+
+
 def sent_bytes(messages: tuple[Message, ...], steps: int) -> Floats:
-    """Bytes one chip puts on its links, about twice the message of an all-reduce."""
+    """Bytes one chip puts on its links: twice the message of an all-reduce, once of the others."""
     total = np.zeros(steps)
     for message in messages:
-        total = total + 2.0 * message.calls * message.message_bytes
+        once = ring_bytes(
+            Volume.RING, message.operation, np.asarray(message.message_bytes), message.ranks
+        )
+        total = total + message.calls * once
     return total
 
 

@@ -50,6 +50,16 @@ class Shard:
     uneven_weights: Floats
     messages: tuple[Message, ...]
 
+    def scaled(self, share: Floats) -> Shard:
+        """Work of a chip that is busy for a share of a step, shape (step,)."""
+        return replace(
+            self,
+            flop=self.flop * share,
+            weight_bytes=self.weight_bytes * share,
+            activation_bytes=self.activation_bytes * share,
+            kv_bytes=self.kv_bytes * share,
+        )
+
     @property
     def mean_flop(self) -> Floats:
         """FLOP of the average chip, shape (op, step)."""

@@ -93,7 +93,7 @@ class StepTables:
     """Step times on a grid [s]: `decode_s` (sequences, context), `carry_s` (tokens, n, context)."""
 
     sequences: Floats
-    contexts: Floats
+    contexts: Floats  # less what was cached
     decode_s: Floats
     chunks: Floats
     beside: Floats  # sequences decoding beside a chunk, from 0
@@ -175,7 +175,7 @@ def step_tables(
     )
     return StepTables(
         sequences=count,
-        contexts=contexts,
+        contexts=contexts - lengths.cached,  # the loop counts new tokens and output
         decode_s=model.step_cost(placement, decode).time_s.reshape(pairs[0].shape),
         chunks=chunks,
         beside=beside,

@@ -22,7 +22,8 @@ from tapeout.perf.ops.attention import (
 from tapeout.perf.ops.attention_constants import DECODE, MIXED, PREFILL, Constant
 from tapeout.perf.ops.cases import OpCase
 from tapeout.perf.ops.gemm_rates import default_cores
-from tapeout.perf.peaks import peak_flop_per_s
+from tapeout.perf.peaks import WIDER, peak_flop_per_s
+from tapeout.workload.formats import FORMAT_BYTES, kv_element_bytes
 
 ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
 HEAD_DIM = 128.0
@@ -161,12 +162,14 @@ def rates(chip: ChipSpec, cache_dtype: str, dtype: str = "bf16") -> AttentionRat
 
     Kernels that read an 8-bit cache cast the query and multiply in 8 bits.
     """
+    known = cache_dtype in FORMAT_BYTES
+    computed = cache_dtype if cache_dtype in WIDER else "bf16"  # 4-bit caches are unpacked
     return AttentionRates(
-        peak_flop_per_s=peak_flop_per_s(chip, cache_dtype),
+        peak_flop_per_s=peak_flop_per_s(chip, computed),
         bytes_per_s=chip.memory_bytes_per_s,
         cores=default_cores(chip),
         l2_bytes=chip.l2_bytes,
-        kv_bytes=ELEMENT_BYTES.get(cache_dtype, 2.0),
+        kv_bytes=kv_element_bytes(cache_dtype) if known else 2.0,
         activation_bytes=ELEMENT_BYTES.get(dtype or "bf16", 2.0),
     )
 
