@@ -63,8 +63,8 @@ CONSTANTS = {
                            "assumption; they are bound by memory"),
     "attention_efficiency": (0.40, 0.4, "ratio", "sustained over dense peak, attention",
                              "best prefill kernels 0.6-0.75, causal tiles and short rows less"),
-    "kernel_s": (3e-6, 0.7, "s", "gap of one kernel in a captured graph, beside the launch inside the law of "
-                 "products",
+    "kernel_s": (3e-6, 0.7, "s", "gap of one kernel in a captured graph, beside the launch "
+                 "inside the law of products",
                  "1-2.5 us a node of a graph, small kernels beside it"),
     "expert_kernels": (4.0, 0.7, "1", "kernels of a layer with experts beside those listed",
                        "a mixture layer starts about 15, 11 of them listed"),
