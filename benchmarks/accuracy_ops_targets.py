@@ -144,10 +144,14 @@ def _llmcompass_claims(foreign: Sequence[Scored]) -> list[Claim]:
     eager = [row for row in foreign if row.case.stack == "pytorch-eager" and row.case.op == "gemm"]
     by_chip = {name: [r for r in eager if name in r.case.chip] for name in ("A100", "MI210")}
     return [
-        Claim(what="LLMCompass A100, no refit", rows=by_chip["A100"], limit=Limit(mean=8.0)),
-        Claim(what="LLMCompass MI210, zero-shot", rows=by_chip["MI210"], limit=Limit(mean=30.0)),
+        Claim(what="LLMCompass A100 GEMM, no refit", rows=by_chip["A100"], limit=Limit(mean=8.0)),
         Claim(
-            what="LLMCompass MI210, 5 anchors, the others",
+            what="LLMCompass MI210 GEMM, zero-shot",
+            rows=by_chip["MI210"],
+            limit=Limit(mean=30.0),
+        ),
+        Claim(
+            what="LLMCompass MI210 GEMM, 5 anchors, the others",
             rows=five_anchors(by_chip["MI210"]),
             limit=Limit(mean=10.0),
         ),

@@ -269,3 +269,9 @@ def test_a_tpu_runs_with_the_chunks_of_its_backend():
     tpu, gpu = predicted(**usual, engine="vLLM TPU"), predicted(**usual, engine="vllm")
     assert usual_policy("vLLM TPU").token_budget == 1024
     assert tpu.ttft_s < 0.5 * gpu.ttft_s
+
+
+@pytest.mark.parametrize("model", ["/dev/zero", "../../etc/passwd", "x/config.json", "config.json"])
+def test_a_cell_of_a_table_never_opens_a_file(model):
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        read_case({"chip": "h100", "model": model})

@@ -99,6 +99,8 @@ def _file_label(path: Path) -> str:
 
 def _read(path: Path) -> Mapping[str, object]:
     """Read a configuration file, bounded before it is opened."""
+    if path.exists() and not path.is_file():
+        raise _unusable(path, "", "is no regular file", "name a config.json")
     try:
         size = path.stat().st_size
         if size > MOST_CONFIG_BYTES:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 
 from tapeout.constants import MILLI, PERCENT
 from tapeout.errors import InfeasibleError, UnknownNameError
@@ -33,7 +32,7 @@ from tapeout.serving.validation.words import (
     load_of,
     precision_of,
 )
-from tapeout.workload import ModelArchitecture, TensorFormats, load_model
+from tapeout.workload import ModelArchitecture, TensorFormats, load_model, model_names
 
 SLO_PERCENTILE = 99.0  # of the limits of MLPerf
 DUAL = 2  # chips of a card that its source counts as one accelerator
@@ -242,8 +241,9 @@ def _model(read: _Reader) -> tuple[str, ModelArchitecture]:
         The name is in no list.
     """
     text = read.text("model")
-    owned = "/" in text and not Path(text).exists()
-    plain = text.rsplit("/", 1)[-1] if owned else text
+    plain = text.replace("\\", "/").rsplit("/", 1)[-1]
+    if plain.endswith(".json"):  # a cell of a table names a model, it never opens a file
+        raise UnknownNameError("model", text[:80], model_names())
     spellings = (plain, plain.replace(" ", "-"), _SUFFIX.sub("", plain).replace(" ", "-"))
     for name in dict.fromkeys(spellings):
         try:
