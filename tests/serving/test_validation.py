@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tapeout.errors import InfeasibleError
+from tapeout.files import write_whole
 from tapeout.perf import PhysicalModel, step_mix
 from tapeout.perf.ops.cases import Estimate
 from tapeout.serving.cases import case_of
@@ -17,7 +18,7 @@ from tapeout.serving.measured import scored_curves
 from tapeout.serving.steady import Lengths
 from tapeout.serving.validation.anchors import NO_ANCHORS, fit_anchors
 from tapeout.serving.validation.converting import convert
-from tapeout.serving.validation.files import Table, read_table, table_text, write_text
+from tapeout.serving.validation.files import Table, read_table, table_text
 from tapeout.serving.validation.inputs import Kind, Speculation, read_case
 from tapeout.serving.validation.loads import Pools, in_open_loop, in_pools, in_static_batch
 from tapeout.serving.validation.operator_rows import validate_ops
@@ -73,7 +74,7 @@ ROWS = [
 
 def written(path, rows):
     columns = dict.fromkeys(name for row in rows for name in row)
-    write_text(path, table_text(tuple(columns), rows))
+    write_whole(path, table_text(tuple(columns), rows))
     return path
 
 
@@ -178,9 +179,9 @@ def test_short_rows_and_the_mark_of_spreadsheets_are_read(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "out.csv"
-    write_text(path, "old")
+    write_whole(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
+        write_whole(path, "\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

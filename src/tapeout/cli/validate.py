@@ -134,24 +134,26 @@ def convert(
 
       tapeout validate convert gemm_h100_sxm.csv --out cases.csv
     """
+    from tapeout.files import write_whole  # noqa: PLC0415
     from tapeout.serving.validation.converting import convert as run  # noqa: PLC0415
-    from tapeout.serving.validation.files import table_text, write_text  # noqa: PLC0415
+    from tapeout.serving.validation.files import table_text  # noqa: PLC0415
 
     name, columns, rows = run(file)
     text = table_text(columns, rows)
     if out is None:
         typer.echo(text, nl=False)
         return
-    write_text(out, text)
+    write_whole(out, text)
     typer.echo(f"Wrote {len(rows)} cases to {out} ({name})")
 
 
 def _finish(out: Path | None, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     if out is None:
         return
-    from tapeout.serving.validation.files import table_text, write_text  # noqa: PLC0415
+    from tapeout.files import write_whole  # noqa: PLC0415
+    from tapeout.serving.validation.files import table_text  # noqa: PLC0415
 
-    write_text(out, table_text(columns, rows))
+    write_whole(out, table_text(columns, rows))
 
 
 def _report(
