@@ -1,0 +1,159 @@
+"""A trace as whole numbers, as the reference and the kernel take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.errors import InfeasibleError
+from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.types import PS_PER_S, Allocation, Rules
+from tapeout.serving.traffic.trace import Prefixes, Trace
+
+LONGEST_S = 9.0e6  # a bit under 2**63 picoseconds: 104 days
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Requests of a run; arrays have shape (request,), times are picoseconds.
+
+    Attributes
+    ----------
+    arrival_ps, host_ps : array of int
+        A request can be scheduled from arrival + host on.
+    prompt, output : array of int
+    loaded : array of int
+        Prompt tokens whose keys come with the request.
+    parent : array of int
+        Place of the turn before, -1 for none.
+    think_ps : array of int
+    rejected : array of int
+        1: never arrives.
+    offsets : array of int, shape (request + 1,)
+    ids : array of int, shape (block,)
+        Identities of the full blocks of each prompt, at the block size of the engine.
+    own : array of int
+        Block i of a request without a place in `ids` has identity `own + i`.
+    identities : int
+        All of them are below this.
+    in_flight : int
+        Closed loop: so many are sent at first, and one at every end; 0: an open loop.
+    """
+
+    arrival_ps: Ints
+    host_ps: Ints
+    prompt: Ints
+    output: Ints
+    loaded: Ints
+    parent: Ints
+    think_ps: Ints
+    rejected: Ints
+    offsets: Ints
+    ids: Ints
+    own: Ints
+    identities: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Time between a client and the scheduler: a request's own, and for each prompt token. [s]."""
+
+    request_s: float = 0.0
+    token_s: float = 0.0
+
+
+def prepare(
+    trace: Trace,
+    rules: Rules,
+    *,
+    front: Front | None = None,
+    loaded: Ints | None = None,
+    in_flight: int = 0,
+) -> Job:
+    """Turn a trace into whole numbers for an engine with these rules.
+
+    Parameters
+    ----------
+    trace : Trace
+    rules : Rules
+    front : Front, optional
+    loaded : array of int, shape (request,), optional
+        Prompt tokens whose keys come with the request; at most the prompt less one.
+    in_flight : int
+        0, or the requests in flight of a closed loop; arrival times then count for nothing.
+
+    Raises
+    ------
+    InfeasibleError
+        A trace that lasts longer than picoseconds in 64 bits can count.
+    """
+    count = trace.requests
+    if count and float(trace.arrival_s[-1]) > LONGEST_S:
+        raise InfeasibleError(
+            f"the trace lasts {trace.arrival_s[-1]:.3g} s; the clock counts to {LONGEST_S:g} s"
+        )
+    wait = front or Front()
+    prompt = trace.input_tokens.astype(np.int64)
+    output = trace.output_tokens.astype(np.int64)
+    none = np.zeros(count, np.int64)
+    arrival = none if in_flight else _ps(trace.arrival_s)
+    offsets, ids, distinct = _blocks(trace.prefixes, prompt, rules)
+    held = -(-(prompt + output) // rules.block_tokens)
+    own = distinct + np.cumsum(held) - held
+    return Job(
+        arrival_ps=arrival,
+        host_ps=_ps(wait.request_s + wait.token_s * prompt.astype(float)),
+        prompt=prompt,
+        output=output,
+        loaded=none if loaded is None else np.minimum(loaded.astype(np.int64), prompt - 1),
+        parent=none - 1 if trace.parent is None or in_flight else trace.parent.astype(np.int64),
+        think_ps=none if trace.think_s is None else _ps(trace.think_s),
+        rejected=_rejected(prompt, output, rules),
+        offsets=offsets,
+        ids=ids,
+        own=own,
+        identities=distinct + int(held.sum()),
+        in_flight=in_flight,
+    )
+
+
+def _ps(time_s: Floats) -> Ints:
+    return np.rint(time_s * PS_PER_S).astype(np.int64)
+
+
+def _rejected(prompt: Ints, output: Ints, rules: Rules) -> Ints:
+    """1 where a request can never run."""
+    needed = -(-(prompt + output - 1) // rules.block_tokens)
+    never = needed > rules.kv_blocks
+    if not rules.chunked:
+        whole = prompt if rules.allocation is Allocation.WHOLE else prompt + output - 1
+        never |= whole > rules.token_budget  # a resumed one recomputes what it had made
+    rejected: Ints = never.astype(np.int64)
+    return rejected
+
+
+def _blocks(prefixes: Prefixes | None, prompt: Ints, rules: Rules) -> tuple[Ints, Ints, int]:
+    """Offsets and identities at the engine's block size, and how many distinct ones there are.
+
+    A block of the trace that is a multiple of the engine's is split; one that is not is left out,
+    since what is equal up to its end may differ before the end of the engine's.
+    """
+    count = prompt.size
+    if prefixes is None or not rules.prefix_cache:
+        return np.zeros(count + 1, np.int64), np.zeros(0, np.int64), 0
+    if prefixes.block_tokens % rules.block_tokens:
+        raise InfeasibleError(
+            f"the trace has blocks of {prefixes.block_tokens} tokens, no multiple of the engine's "
+            f"{rules.block_tokens}; choose a block size that divides it"
+        )
+    split = prefixes.block_tokens // rules.block_tokens
+    full = prompt // rules.block_tokens  # blocks of the engine that the prompt fills
+    given = np.diff(prefixes.offsets) * split
+    kept = np.minimum(full, given)
+    offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], kept)
+    coarse = np.repeat(prefixes.offsets[:-1], kept) + place // split
+    ids = prefixes.ids[coarse] * split + place % split
+    return offsets, ids.astype(np.int64), prefixes.count * split
