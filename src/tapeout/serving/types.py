@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.types import Placement
+from tapeout.serving.engine.job import Front
+from tapeout.serving.engine.policies import Policy, VllmV1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +21,20 @@ class Slo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A placement run by an engine."""
+    """A placement run by an engine; None: what the engine does by default on the chip.
+
+    `max_sequences` and `token_budget` are of one data-parallel rank. `kv_blocks` is the usable
+    number of cache blocks of a rank: vLLM's printed count less one.
+    """
 
     placement: Placement
-    max_sequences: int = 1024
-    token_budget: int = 8192
-    kv_blocks: int | None = None  # None: what memory leaves
-    policy: str = "chunked-prefill"
+    policy: Policy = VllmV1()  # noqa: RUF009 - frozen
+    max_sequences: int | None = None
+    token_budget: int | None = None
+    kv_blocks: int | None = None
+    block_tokens: int = 16
+    replicas: int = 1
+    front: Front = Front()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
