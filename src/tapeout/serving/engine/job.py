@@ -100,8 +100,9 @@ def prepare(
     none = np.zeros(count, np.int64)
     arrival = none if in_flight else _ps(trace.arrival_s)
     offsets, ids, distinct = _blocks(trace.prefixes, prompt, rules)
-    held = -(-(prompt + output) // rules.block_tokens)
-    own = distinct + np.cumsum(held) - held
+    kept = np.diff(offsets)
+    more = -(-(prompt + output) // rules.block_tokens) - kept  # blocks only this request has
+    own = distinct + np.cumsum(more) - more - kept
     return Job(
         arrival_ps=arrival,
         host_ps=_ps(wait.request_s + wait.token_s * prompt.astype(float)),
@@ -114,7 +115,7 @@ def prepare(
         offsets=offsets,
         ids=ids,
         own=own,
-        identities=distinct + int(held.sum()),
+        identities=distinct + int(more.sum()),
         in_flight=in_flight,
     )
 
