@@ -1,0 +1,549 @@
+"""Compiled engine: arrivals, steps and their ends, and many equal decode steps at once.
+
+Written from docs/simulate.md; `reference.py` is the same rule book in plain Python. Names of
+places in the arrays are in `state.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tapeout.serving.engine import state as s
+from tapeout.serving.engine.costing._kernels import (
+    decode_attention,
+    rank_cost,
+    row_cost,
+    shared_cost,
+)
+from tapeout.serving.engine.pool._kernels import register, release, take
+from tapeout.serving.engine.scheduling._kernels import decide, note
+from tapeout.serving.engine.state import Blocks, Core, Costs, Record
+
+FIRST, FINISH = 2, 3  # kinds of events
+
+
+@njit(cache=True, error_model="numpy")
+def push(w: Record, time: int, request: int) -> None:
+    """Put an arrival that an end has caused into the heap."""
+    counts, heap = w.counts, w.heap
+    at = counts[s.HEAP]
+    counts[s.HEAP] += 1
+    while at > 0:
+        up = (at - 1) // 2
+        other = heap[0, up]
+        if other < time or (other == time and heap[1, up] < request):
+            break
+        heap[0, at], heap[1, at] = other, heap[1, up]
+        at = up
+    heap[0, at], heap[1, at] = time, request
+
+
+@njit(cache=True, error_model="numpy")
+def pop(w: Record) -> int:
+    """Take the earliest arrival out of the heap."""
+    counts, heap = w.counts, w.heap
+    taken = heap[1, 0]
+    size = counts[s.HEAP] - 1
+    counts[s.HEAP] = size
+    time, request = heap[0, size], heap[1, size]
+    at = 0
+    while 2 * at + 1 < size:
+        down = 2 * at + 1
+        if down + 1 < size:
+            a, b = heap[0, down], heap[0, down + 1]
+            if b < a or (a == b and heap[1, down + 1] < heap[1, down]):
+                down += 1
+        other = heap[0, down]
+        if time < other or (time == other and request < heap[1, down]):
+            break
+        heap[0, at], heap[1, at] = other, heap[1, down]
+        at = down
+    heap[0, at], heap[1, at] = time, request
+    return int(taken)
+
+
+@njit(cache=True, error_model="numpy")
+def choose_rank(c: Core, replica: int, time: int) -> int:
+    """Data-parallel rank with the least load as last published, and what was sent since."""
+    rules, k, g = c.rules, c.k, c.g
+    kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    ranks = rules[kind, s.RANKS]
+    if ranks == 1:
+        return int(first)
+    if time - g[s.REFRESHED, replica] >= rules[kind, s.REFRESH]:
+        g[s.REFRESHED, replica] = time
+        for rank in range(first, first + ranks):
+            k[s.SEEN, rank] = 4 * k[s.WAITING, rank] + k[s.LENGTH, rank]
+            k[s.SENT_HERE, rank] = 0
+    best, least = first, s.NEVER
+    for step in range(ranks):
+        rank = first + (g[s.TURN, replica] + step) % ranks
+        load = k[s.SEEN, rank] + 4 * k[s.SENT_HERE, rank]
+        if load < least:
+            least, best = load, rank
+    g[s.TURN, replica] += 1
+    k[s.SENT_HERE, best] += 1
+    return int(best)
+
+
+@njit(cache=True, error_model="numpy")
+def arrive(c: Core, replica: int, request: int, time: int) -> None:
+    """A request reaches a replica: choose its rank, and queue it until it is ready."""
+    r, k, g = c.r, c.k, c.g
+    rank = choose_rank(c, replica, time)
+    g[s.OUTSTANDING, replica] += 1
+    g[s.OWED, replica] += r[s.PROMPT, request]
+    ready = time + r[s.HOST, request]
+    r[s.RANK, request], r[s.READY, request], r[s.AFTER, request] = rank, ready, -1
+    tail = k[s.COMING_TAIL, rank]
+    if k[s.COMING, rank] < 0:
+        k[s.COMING, rank] = request
+        k[s.COMING_TAIL, rank] = request
+    elif sooner(c, tail, ready, request):
+        r[s.AFTER, tail] = request
+        k[s.COMING_TAIL, rank] = request
+    else:
+        one, before = k[s.COMING, rank], -1
+        while sooner(c, one, ready, request):
+            before, one = one, r[s.AFTER, one]
+        r[s.AFTER, request] = one
+        if before < 0:
+            k[s.COMING, rank] = request
+        else:
+            r[s.AFTER, before] = request
+
+
+@njit(cache=True, error_model="numpy")
+def sooner(c: Core, one: int, ready: int, request: int) -> bool:
+    """True if a request is ready before another, ties by their place in the trace."""
+    r = c.r
+    own = r[s.READY, one]
+    return bool(own < ready or (own == ready and one < request))
+
+
+@njit(cache=True, error_model="numpy")
+def join(c: Core, rank: int, now: int) -> None:
+    """Requests that are ready join the end of the waiting ones."""
+    r, k = c.r, c.k
+    one = k[s.COMING, rank]
+    while one >= 0 and r[s.READY, one] <= now:
+        following = r[s.AFTER, one]
+        r[s.AFTER, one] = -1
+        if k[s.HEAD, rank] < 0:
+            k[s.HEAD, rank] = one
+        else:
+            r[s.AFTER, k[s.TAIL, rank]] = one
+        k[s.TAIL, rank] = one
+        k[s.WAITING, rank] += 1
+        one = following
+    k[s.COMING, rank] = one
+
+
+@njit(cache=True, error_model="numpy")
+def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
+    """Decide for every rank and queue the step; False where there is nothing to do."""
+    rules, k, g, totals = c.rules, c.k, c.g, w.real
+    kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    beyond = first + rules[kind, s.RANKS]
+    which = (g[s.OLDEST, replica] + g[s.QUEUED, replica]) % 2
+    tokens, slowest, joules, out, prompt, blocks, running = 0, 0, 0.0, 0, 0, 0, 0
+    for rank in range(first, beyond):
+        decide(c, b, w, replica, rank, which)
+        blocks += rules[kind, s.KV_BLOCKS] - k[s.FREE, rank]
+        running += k[s.LENGTH, rank]
+        if k[s.COUNT + which, rank] == 0:
+            continue
+        local, energy = rank_cost(t, kind, c.k, rank)
+        slowest = max(slowest, local)
+        joules += energy
+        tokens += k[s.S_TOKENS, rank]
+        prompt += k[s.S_PROMPT, rank]
+    g[s.DECISIONS, replica] += 1
+    g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
+    g[s.PEAK_RUNNING, replica] = max(g[s.PEAK_RUNNING, replica], running)
+    if tokens == 0:
+        return False
+    more, energy = shared_cost(t, kind, tokens)
+    duration = max(slowest + more, 1)
+    joules += energy
+    for rank in range(first, beyond):
+        out += share(c, w, rank, which, joules / tokens)
+    start = g[s.NOW, replica]
+    if g[s.QUEUED, replica] > 0:
+        start = g[s.ENDS + 1 - which, replica]
+    g[s.ENDS + which, replica], g[s.OUT + which, replica] = start + duration, out
+    g[s.QUEUED, replica] += 1
+    g[s.STEPS, replica] += 1
+    g[s.BUSY, replica] += duration
+    totals[replica, s.JOULES] += joules
+    tally(c, w, replica, s.T_PROMPT, prompt)
+    return True
+
+
+@njit(cache=True, error_model="numpy")
+def share(c: Core, w: Record, rank: int, which: int, each_j: float) -> int:
+    """Divide the energy of a step by tokens; returns the output tokens of a rank's batch."""
+    shares, out = w.joules, 0
+    requests, tokens = c.e[s.E_REQUEST, rank, which], c.e[s.E_TOKENS, rank, which]
+    emitted = c.e[s.E_EMITTED, rank, which]
+    for at in range(c.k[s.COUNT + which, rank]):
+        shares[requests[at]] += each_j * tokens[at]
+        out += emitted[at]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def tally(c: Core, w: Record, replica: int, column: int, tokens: int) -> None:
+    """Count tokens into the sample that ends next."""
+    g, samples = c.g, w.samples
+    at = g[s.SAMPLE, replica]
+    if samples.shape[0] > 1 and at < samples.shape[0]:
+        samples[at, column] += tokens
+
+
+@njit(cache=True, error_model="numpy")
+def tell(c: Core, w: Record, request: int, time: int) -> None:
+    """Send the turns that waited for a request, and the next one of a closed loop."""
+    r, counts, order = c.r, w.counts, w.order
+    child = r[s.CHILD, request]
+    while child >= 0:
+        push(w, max(r[s.ARRIVAL, child], time + r[s.THINK, child]), child)
+        child = r[s.SIBLING, child]
+    following = counts[s.NEXT]
+    if 0 <= following < order.size:
+        one = order[following]
+        push(w, time + r[s.THINK, one], one)
+        counts[s.NEXT] = following + 1
+
+
+@njit(cache=True, error_model="numpy")
+def retire(c: Core, b: Blocks, w: Record, replica: int) -> None:
+    """End the oldest batch: first and last tokens exist now."""
+    rules, r, k, e, g = c.rules, c.r, c.k, c.e, c.g
+    kind, which, now = g[s.KIND, replica], g[s.OLDEST, replica], g[s.NOW, replica]
+    first = g[s.FIRST_RANK, replica]
+    tally(c, w, replica, s.T_OUTPUT, g[s.OUT + which, replica])
+    for rank in range(first, first + rules[kind, s.RANKS]):
+        if k[s.PLAIN + which, rank] > 0:
+            continue
+        ended = 0
+        requests, marks = e[s.E_REQUEST, rank, which], e[s.E_FLAGS, rank, which]
+        for at in range(k[s.COUNT + which, rank]):
+            flags, one = marks[at], requests[at]
+            if flags & s.FIRST_TOKEN:
+                r[s.FIRST, one] = now
+                note(w, FIRST, now, one, 0)
+            if flags & s.LAST_TOKEN:
+                r[s.LAST, one] = now
+                note(w, FINISH, now, one, 0)
+                release(c, b, rank, one, rules[kind, s.CACHE])
+                g[s.FINISHED, replica] += 1
+                g[s.OUTSTANDING, replica] -= 1
+                g[s.END, replica] = now
+                tell(c, w, one, now)
+                ended += 1
+        if ended > 0:
+            compact(c, rank)
+    g[s.OLDEST, replica] = 1 - which
+    g[s.QUEUED, replica] -= 1
+
+
+@njit(cache=True, error_model="numpy")
+def compact(c: Core, rank: int) -> None:
+    """Drop what has ended from the running."""
+    line, last = c.running[rank], c.r[s.LAST]
+    kept = 0
+    for place in range(c.k[s.LENGTH, rank]):
+        one = line[place]
+        if last[one] < 0:
+            line[kept] = one
+            kept += 1
+    c.k[s.LENGTH, rank] = kept
+
+
+@njit(cache=True, error_model="numpy")
+def pass_time(c: Core, w: Record, replica: int, time: int) -> None:
+    """Move the clock of a replica; sums over time and samples see the state until then."""
+    rules, k, g, samples, totals = c.rules, c.k, c.g, w.samples, w.real
+    kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    running, blocks, waiting = 0, 0, 0
+    for rank in range(first, first + rules[kind, s.RANKS]):
+        running += k[s.LENGTH, rank]
+        blocks += rules[kind, s.KV_BLOCKS] - k[s.FREE, rank]
+        waiting += k[s.WAITING, rank]
+    gone = float(time - g[s.NOW, replica])
+    totals[replica, s.RUNNING_PS] += gone * running
+    totals[replica, s.BLOCKS_PS] += gone * blocks
+    if samples.shape[0] > 1:
+        sample(c, w, replica, time, running, waiting, blocks)
+    g[s.NOW, replica] = time
+
+
+@njit(cache=True, error_model="numpy")
+def sample(
+    c: Core, w: Record, replica: int, time: int, running: int, waiting: int, blocks: int
+) -> None:
+    """Write down the state at every sample before a time.
+
+    Requests that became ready since the last decision wait, though the engine has not looked.
+    """
+    rules, r, k, g, counts, samples = c.rules, c.r, c.k, c.g, w.counts, w.samples
+    every = counts[s.EVERY]
+    first = g[s.FIRST_RANK, replica]
+    while (g[s.SAMPLE, replica] + 1) * every < time:
+        at = g[s.SAMPLE, replica]
+        if at >= samples.shape[0]:
+            counts[s.LOST] += 1
+            return
+        moment = (at + 1) * every
+        for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
+            one = k[s.COMING, rank]
+            while one >= 0 and r[s.READY, one] <= moment:
+                samples[at, s.T_WAITING] += 1
+                one = r[s.AFTER, one]
+        samples[at, s.T_RUNNING] += running
+        samples[at, s.T_WAITING] += waiting
+        samples[at, s.T_BLOCKS] += blocks
+        g[s.SAMPLE, replica] = at + 1
+
+
+@njit(cache=True, error_model="numpy")
+def may_jump(c: Core, replica: int) -> bool:
+    """True while every decision will be the one before it until something happens."""
+    rules, k, g = c.rules, c.k, c.g
+    kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    depth = rules[kind, s.DEPTH]
+    if rules[kind, s.JUMP] == 0 or g[s.QUEUED, replica] <= depth:
+        return False
+    oldest = g[s.OLDEST, replica]
+    if k[s.PLAIN + oldest, rank] == 0 or (depth > 0 and k[s.PLAIN + 1 - oldest, rank] == 0):
+        return False
+    # What waits is blocked by sequences or blocks, which only an end gives back; but tokens made
+    # by others could be what it shares.
+    generated = rules[kind, s.GENERATED] > 0 and rules[kind, s.CACHE] > 0
+    return not (generated and k[s.HEAD, rank] >= 0)
+
+
+@njit(cache=True, error_model="numpy")
+def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> None:
+    """Take decode steps at once while nothing can change but the keys.
+
+    All queued batches are plain, so until an end, an arrival or a shortage of blocks every
+    decision is the one before it. The clock stays at the decision that was made last.
+    """
+    rules, r, k, g = c.rules, c.r, c.k, c.g
+    counts, heap, totals = w.counts, w.heap, w.real
+    kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    size, running = rules[kind, s.BLOCK], k[s.LENGTH, rank]
+    bound = until
+    if k[s.COMING, rank] >= 0:
+        bound = min(bound, r[s.READY, k[s.COMING, rank]])
+    if counts[s.HEAP] > 0:
+        bound = min(bound, heap[0, 0])
+    most = k[s.S_LEAST_LEFT, rank] - 1
+    oldest = g[s.OLDEST, replica]
+    if most < 1 or g[s.ENDS + oldest, replica] >= bound:
+        return
+    crossing = np.zeros(size, np.int64)  # requests by tokens that their blocks still take
+    line, held, computed = c.running[rank], r[s.HELD], r[s.COMPUTED]
+    for place in range(running):
+        room = held[line[place]] * size - computed[line[place]]
+        if room < size:
+            crossing[room] += 1
+        else:
+            most = min(most, room)
+    steps, energy = walk(c, t, w, replica, bound, most, crossing)
+    if steps == 0:
+        return
+    k[s.S_LEAST_LEFT, rank] -= steps
+    g[s.STEPS, replica] += steps
+    g[s.DECISIONS, replica] += steps
+    g[s.DONE_TOKENS, replica] += steps * running
+    totals[replica, s.JOULES] += energy
+    if rules[kind, s.CACHE] > 0:
+        cross(c, b, rank, running, size, steps)
+    grow(c, w, rank, steps, size, energy / running)
+    blocks = rules[kind, s.KV_BLOCKS] - k[s.FREE, rank]
+    g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
+
+
+@njit(cache=True, error_model="numpy")
+def walk(
+    c: Core, t: Costs, w: Record, replica: int, bound: int, most: int, crossing: s.I64
+) -> tuple[int, float]:
+    """Move time through equal decode steps; returns how many, and their joules."""
+    rules, k, g, samples, totals = c.rules, c.k, c.g, w.samples, w.real
+    kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    size, running = rules[kind, s.BLOCK], k[s.LENGTH, rank]
+    oldest, two = g[s.OLDEST, replica], g[s.QUEUED, replica] == 2
+    keys, free, now = k[s.S_KEYS, rank], k[s.FREE, rank], g[s.NOW, replica]
+    held = rules[kind, s.KV_BLOCKS] - free
+    flat, flat_j = row_cost(t, kind, running, running)
+    shared, shared_j = shared_cost(t, kind, running)
+    decision, newest = g[s.ENDS + oldest, replica], g[s.ENDS + 1 - oldest, replica]
+    steps, energy, busy, blocks_ps, began = 0, 0.0, 0, 0.0, now
+    sampled = samples.shape[0] > 1
+    while steps < most and decision < bound:
+        needed = crossing[steps % size]
+        if needed > free:
+            break
+        blocks_ps += float(decision - now) * held
+        if sampled:
+            sample(c, w, replica, decision, running, k[s.WAITING, rank], held)
+            tally(c, w, replica, s.T_OUTPUT, running)
+        now = decision
+        free -= needed
+        held += needed
+        steps += 1
+        keys += running
+        more, joules = decode_attention(t, kind, running, keys)
+        duration = max(max(flat + more, 1) + shared, 1)
+        energy += flat_j + joules + shared_j
+        busy += duration
+        if two:
+            decision, newest = newest, newest + duration
+        else:
+            decision += duration
+    if steps % 2 and two:
+        oldest = 1 - oldest
+    g[s.OLDEST, replica] = oldest
+    g[s.ENDS + oldest, replica] = decision
+    if two:
+        g[s.ENDS + 1 - oldest, replica] = newest
+    g[s.NOW, replica] = now
+    g[s.BUSY, replica] += busy
+    k[s.S_KEYS, rank] = keys
+    totals[replica, s.RUNNING_PS] += float(now - began) * running
+    totals[replica, s.BLOCKS_PS] += blocks_ps
+    return steps, energy
+
+
+@njit(cache=True, error_model="numpy")
+def grow(c: Core, w: Record, rank: int, steps: int, size: int, each_j: float) -> None:
+    """Give every running request its tokens of a jump, and the blocks they fill."""
+    r, k = c.r, c.k
+    line, held = c.running[rank], r[s.HELD]
+    computed, made, shares = r[s.COMPUTED], r[s.MADE], w.joules
+    taken = 0
+    for place in range(k[s.LENGTH, rank]):
+        one = line[place]
+        made[one] += steps
+        computed[one] += steps
+        shares[one] += each_j
+        more = (computed[one] + size - 1) // size - held[one]
+        if more > 0:
+            taken += more
+            held[one] += more
+    k[s.FREE, rank] -= taken
+
+
+@njit(cache=True, error_model="numpy")
+def cross(c: Core, b: Blocks, rank: int, running: int, size: int, steps: int) -> None:
+    """Take and name blocks as single steps would: step by step, in list order."""
+    r, queue = c.r, c.running
+    full, fills = np.full(size, -1, np.int64), np.full(size, -1, np.int64)
+    after_full, after_fills = np.full(running, -1, np.int64), np.full(running, -1, np.int64)
+    for place in range(running - 1, -1, -1):
+        one = queue[rank, place]
+        room = r[s.HELD, one] * size - r[s.COMPUTED, one]
+        if room < size:
+            after_full[place] = full[room]
+            full[room] = place
+        rest = (size - r[s.COMPUTED, one] % size) % size
+        after_fills[place] = fills[rest]
+        fills[rest] = place
+    for step in range(steps):
+        place = full[step % size]
+        while place >= 0:
+            one = queue[rank, place]
+            take(c, b, rank, one, (r[s.COMPUTED, one] + step) // size + 1, 1)
+            place = after_full[place]
+        place = fills[(step + 1) % size]
+        while place >= 0:  # this token fills the block
+            one = queue[rank, place]
+            end = (r[s.COMPUTED, one] + step + 1) // size
+            register(c, b, rank, one, end - 1, end)
+            place = after_fills[place]
+
+
+@njit(cache=True, error_model="numpy")
+def next_time(c: Core, replica: int) -> int:
+    """When the replica decides next; NEVER where it has nothing to do."""
+    rules, r, k, g = c.rules, c.r, c.k, c.g
+    if g[s.QUEUED, replica] > 0:
+        return int(g[s.ENDS + g[s.OLDEST, replica], replica])
+    first, soonest = g[s.FIRST_RANK, replica], s.NEVER
+    for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
+        if k[s.HEAD, rank] >= 0:
+            return int(g[s.NOW, replica])
+        if k[s.COMING, rank] >= 0:
+            soonest = min(soonest, r[s.READY, k[s.COMING, rank]])
+    return int(max(soonest, g[s.NOW, replica]))
+
+
+@njit(cache=True, error_model="numpy")
+def send(c: Core, w: Record, request: int, time: int) -> None:
+    """A request arrives."""
+    r, counts = c.r, w.counts
+    r[s.ARRIVAL, request] = time
+    counts[s.SENT] += 1
+    arrive(c, 0, request, time)
+
+
+@njit(cache=True, error_model="numpy")
+def caused(c: Core, w: Record, time: int) -> None:
+    """Send what ends have caused up to a time."""
+    counts, heap = w.counts, w.heap
+    while counts[s.HEAP] > 0 and heap[0, 0] <= time:
+        at = heap[0, 0]
+        send(c, w, pop(w), at)
+
+
+@njit(cache=True, error_model="numpy")
+def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
+    """One decision time of a replica: end the oldest batch, take in arrivals, fill the queue."""
+    rules, g, counts = c.rules, c.g, w.counts
+    kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    pass_time(c, w, replica, time)
+    if g[s.QUEUED, replica] > 0:
+        retire(c, b, w, replica)
+    if counts[s.HEAP] > 0:
+        caused(c, w, time)
+    for rank in range(first, first + rules[kind, s.RANKS]):
+        join(c, rank, time)
+    while g[s.QUEUED, replica] <= rules[kind, s.DEPTH]:
+        if not fill(c, b, t, w, replica):
+            break
+
+
+@njit(cache=True, error_model="numpy")
+def advance(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> None:
+    """Run a replica through every decision before a time."""
+    counts, heap = w.counts, w.heap
+    while True:
+        time = next_time(c, replica)
+        if counts[s.HEAP] > 0 and heap[0, 0] < min(time, until):
+            caused(c, w, heap[0, 0])
+            continue
+        if time >= until:
+            return
+        turn(c, b, t, w, replica, time)
+        if may_jump(c, replica):
+            jump(c, b, t, w, replica, until)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def run(c: Core, b: Blocks, t: Costs, w: Record) -> None:
+    """One replica, all requests."""
+    r, g, counts, samples, order = c.r, c.g, w.counts, w.samples, w.order
+    begun = order.size if counts[s.NEXT] < 0 else counts[s.NEXT]
+    for place in range(begun):
+        one = order[place]
+        time = r[s.ARRIVAL, one]
+        advance(c, b, t, w, 0, time)
+        send(c, w, one, time)
+    advance(c, b, t, w, 0, s.NEVER)
+    if samples.shape[0] > 1:
+        last = -(-g[s.END, 0] // counts[s.EVERY]) * counts[s.EVERY]
+        sample(c, w, 0, last + 1, 0, 0, 0)

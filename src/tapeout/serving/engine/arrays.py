@@ -1,0 +1,252 @@
+"""From a job, rules and step tables to the arrays of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.errors import InfeasibleError
+from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine import state as at
+from tapeout.serving.engine.job import Job
+from tapeout.serving.engine.state import Blocks, Core, Costs, Record
+from tapeout.serving.engine.types import PS_PER_S, Order, Rules, StepTable
+
+REFRESH_PS = PS_PER_S // 10  # vLLM publishes the load of data-parallel ranks every 100 ms
+MOST_SAMPLES = 200_000
+
+
+class Arrays(NamedTuple):
+    """All that a kernel takes, in its order."""
+
+    core: Core
+    blocks: Blocks
+    costs: Costs
+    record: Record
+
+
+class Watch(NamedTuple):
+    """What is kept of a run beside the requests."""
+
+    samples_s: float = 0.0
+    log_events: int = 0
+    jump: bool = True
+
+
+def check(rules: Rules) -> None:
+    """Refuse rules that no engine has.
+
+    Raises
+    ------
+    InfeasibleError
+    """
+    if rules.order is Order.DECODE_FIRST and rules.prefix_cache:
+        raise InfeasibleError("decode-first scheduling has no prefix cache; switch one of them off")
+    if len(rules.acceptance) != rules.drafts:
+        raise InfeasibleError(
+            f"{rules.drafts} drafts but {len(rules.acceptance)} chances of acceptance; give one "
+            "for each draft"
+        )
+    if min(rules.token_budget, rules.max_sequences, rules.kv_blocks, rules.block_tokens) < 1:
+        raise InfeasibleError("token budget, sequences, blocks and block size are at least 1")
+    if rules.drafts + 1 > rules.token_budget:
+        raise InfeasibleError("the token budget holds no verification step; raise it")
+
+
+def build(
+    job: Job, rules: Sequence[Rules], tables: Sequence[StepTable], kind: Ints, watch: Watch
+) -> Arrays:
+    """Arrays of a run that has not begun.
+
+    Parameters
+    ----------
+    job : Job
+    rules, tables : sequences, one for each kind of replica
+    kind : array of int, shape (replica,)
+    watch : Watch
+
+    Raises
+    ------
+    InfeasibleError
+        A timeline of too many samples.
+    """
+    for one in rules:
+        check(one)
+    arrival, parent = _without_rejected(job)
+    counts = np.array([rules[one].ranks for one in kind], np.int64)
+    cap = max(one.max_sequences for one in rules)
+    blocks = np.repeat(np.array([rules[one].kv_blocks for one in kind], np.int64), counts)
+    total = blocks.size
+    cached = any(one.prefix_cache for one in rules)
+    replica = np.zeros((at.REPLICA_FIELDS, kind.size), np.int64)
+    replica[at.KIND], replica[at.FIRST_RANK] = kind, np.cumsum(counts) - counts
+    size = min(one.block_tokens for one in rules)
+    return Arrays(
+        core=Core(
+            rules=np.array([_row(one, job, jump=watch.jump) for one in rules], np.int64),
+            r=_requests(job, arrival, parent),
+            k=_ranks(blocks, cap, cached=cached),
+            running=np.zeros((total, cap), np.int64),
+            e=np.zeros((at.ENTRY_FIELDS, total, 2, cap), np.int64),
+            g=replica,
+        ),
+        blocks=_pool(job, cap, blocks, size) if cached else _no_pool(job),
+        costs=_costs(tables),
+        record=_record(job, arrival, parent, rules, kind.size, watch),
+    )
+
+
+def _without_rejected(job: Job) -> tuple[Ints, Ints]:
+    """Arrival and parent of every request, those of rejected parents following from its arrival."""
+    arrival, parent = job.arrival_ps.copy(), job.parent.copy()
+    if not job.rejected.any():
+        return arrival, parent
+    for child in np.flatnonzero(parent >= 0):
+        before = parent[child]
+        if job.rejected[before]:
+            arrival[child] = max(arrival[child], arrival[before] + job.think_ps[child])
+            parent[child] = -1
+    return arrival, parent
+
+
+def _requests(job: Job, arrival: Ints, parent: Ints) -> Ints:
+    rows = np.zeros((at.REQUEST_FIELDS, arrival.size), np.int64)
+    rows[at.CHILD], rows[at.SIBLING] = _families(job, parent)
+    given = {
+        at.ARRIVAL: arrival,
+        at.HOST: job.host_ps,
+        at.PROMPT: job.prompt,
+        at.OUTPUT: job.output,
+        at.LOADED: job.loaded,
+        at.THINK: job.think_ps,
+        at.OWN: job.own,
+    }
+    for place, values in given.items():
+        rows[place] = values
+    rows[[at.AFTER, at.SCHEDULED, at.FIRST, at.LAST, at.RANK]] = -1
+    return rows
+
+
+def _families(job: Job, parent: Ints) -> tuple[Ints, Ints]:
+    """First turn that waits for a request, and the next that waits for the same one."""
+    child = np.full(parent.size, -1, np.int64)
+    sibling = np.full(parent.size, -1, np.int64)
+    for one in np.flatnonzero((parent >= 0) & (job.rejected == 0))[::-1]:
+        sibling[one] = child[parent[one]]
+        child[parent[one]] = one
+    return child, sibling
+
+
+def _ranks(blocks: Ints, cap: int, *, cached: bool) -> Ints:
+    rows = np.zeros((at.RANK_FIELDS, blocks.size), np.int64)
+    rows[[at.HEAD, at.TAIL, at.COMING, at.COMING_TAIL]] = -1
+    rows[at.FREE], rows[at.BACK], rows[at.SLOTS_FREE] = blocks, blocks - 1, cap
+    rows[at.FRONT] = 0 if cached else -1
+    return rows
+
+
+def _no_pool(job: Job) -> Blocks:
+    flat, deep = np.zeros((1, 1), np.int32), np.zeros((1, 1, 1), np.int32)
+    return Blocks(job.offsets, job.ids, deep, flat, deep, flat)
+
+
+def _pool(job: Job, cap: int, blocks: Ints, size: int) -> Blocks:
+    """Pools of every rank, all blocks free and in order."""
+    total, most = blocks.size, int(blocks.max())
+    longest = int((-(-(job.prompt + job.output) // size)).max(initial=1))
+    line = np.arange(most, dtype=np.int32)
+    rows = np.full((at.BLOCK_FIELDS, total, most), -1, np.int32)
+    rows[at.USERS] = 0
+    rows[at.BEFORE], rows[at.BEHIND] = line - 1, line + 1
+    rows[at.BEHIND, np.arange(total), blocks - 1] = -1
+    return Blocks(
+        offsets=job.offsets,
+        ids=job.ids,
+        blocks=rows,
+        found=np.full((total, job.identities), -1, np.int32),
+        table=np.zeros((total, cap, min(longest, most)), np.int32),
+        slots=np.tile(np.arange(cap, dtype=np.int32), (total, 1)),
+    )
+
+
+def _costs(tables: Sequence[StepTable]) -> Costs:
+    """Lay the tables out one behind the other."""
+    where = np.zeros((len(tables), at.COST_FIELDS), np.int64)
+    whole: list[Ints] = []
+    real: list[Floats] = []
+
+    def put(rows: list[Any], values: NDArray[Any]) -> int:
+        begin = sum(row.size for row in rows)
+        rows.append(np.ascontiguousarray(values).ravel())
+        return begin
+
+    for row, one in zip(where, tables, strict=True):
+        for place, values in (
+            (at.W_TOKENS, one.tokens_ps), (at.W_SAMPLED, one.sampled_ps),
+            (at.W_CONTEXTS, one.contexts), (at.W_DECODE, one.decode_ps),
+            (at.W_SLOPE, one.slope_ps), (at.W_SHARED, one.shared_ps),
+        ):  # fmt: skip
+            row[place] = put(whole, values)
+        for place, reals in (
+            (at.R_PREFILL, one.prefill), (at.R_KEYS, one.keys), (at.R_SEQUENCES, one.sequences),
+            (at.R_MIXED, one.mixed_ps), (at.R_TOKENS_J, one.tokens_j),
+            (at.R_SAMPLED_J, one.sampled_j), (at.R_DECODE_J, one.decode_j),
+            (at.R_MIXED_J, one.mixed_j), (at.R_SHARED_J, one.shared_j),
+        ):  # fmt: skip
+            row[place] = put(real, reals)
+        row[[at.N_TOKENS, at.N_SAMPLED, at.N_CONTEXTS, at.N_SHARED]] = [
+            one.tokens_ps.size, one.sampled_ps.size, one.contexts.size, one.shared_ps.size
+        ]  # fmt: skip
+        row[[at.N_PREFILL, at.N_KEYS, at.N_SEQUENCES]] = one.mixed_ps.shape[:3]
+    return Costs(
+        where=where,
+        whole=np.concatenate(whole).astype(np.int64),
+        real=np.concatenate(real).astype(float),
+    )
+
+
+def _record(
+    job: Job, arrival: Ints, parent: Ints, rules: Sequence[Rules], replicas: int, watch: Watch
+) -> Record:
+    chance = np.zeros((len(rules), max(1, *(one.drafts for one in rules))))
+    for place, one in enumerate(rules):
+        chance[place, : one.drafts] = one.acceptance
+    begun = np.flatnonzero((parent < 0) & (job.rejected == 0))
+    order = begun[np.argsort(arrival[begun], kind="stable")]
+    counts = np.zeros(at.COUNT_FIELDS, np.int64)
+    counts[at.NEXT] = min(job.in_flight, order.size) if job.in_flight else -1
+    counts[at.EVERY] = round(watch.samples_s * PS_PER_S)
+    caused = arrival.size if job.in_flight or (parent >= 0).any() else 1
+    return Record(
+        counts=counts,
+        heap=np.zeros((2, caused), np.int64),
+        log=np.zeros((4, watch.log_events), np.int64),
+        samples=_samples(arrival, watch.samples_s),
+        joules=np.zeros(arrival.size),
+        real=np.zeros((replicas, at.REAL_FIELDS)),
+        chance=chance,
+        order=order.astype(np.int64),
+    )
+
+
+def _row(rules: Rules, job: Job, *, jump: bool) -> list[int]:
+    """Rules in the order of `state.py`."""
+    generated = bool((np.diff(job.offsets) * rules.block_tokens > job.prompt).any())
+    return [
+        rules.token_budget, rules.max_sequences, rules.kv_blocks, rules.block_tokens,
+        int(rules.order), int(rules.allocation), int(rules.chunked), int(rules.prefix_cache),
+        int(rules.reserve_prompt), rules.watermark_blocks, rules.longest_chunk, rules.async_depth,
+        rules.ranks, rules.drafts, rules.seed, int(jump), REFRESH_PS, int(generated),
+    ]  # fmt: skip
+
+
+def _samples(arrival: Ints, samples_s: float) -> Floats:
+    """Room for the timeline: at first for four times the arrivals, and an hour."""
+    if samples_s <= 0.0:
+        return np.zeros((1, 5))
+    lasts = 4.0 * float(arrival.max(initial=0)) / PS_PER_S + 3600.0
+    size = min(int(lasts / samples_s) + 2, MOST_SAMPLES)
+    return np.zeros((size, 5))

@@ -1,0 +1,1 @@
+"""Cost of a step from its table, compiled."""

@@ -1,0 +1,117 @@
+"""From the arrays of a finished run to tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tapeout.errors import InfeasibleError
+from tapeout.numerics import Floats
+from tapeout.serving.engine import state as at
+from tapeout.serving.engine.arrays import Arrays
+from tapeout.serving.engine.job import Job
+from tapeout.serving.engine.types import (
+    PS_PER_S,
+    Log,
+    RequestTable,
+    RunTotals,
+    Simulation,
+    StepTable,
+    Timeline,
+)
+
+
+def outcome(job: Job, held: Arrays, tables: Sequence[StepTable], samples_s: float) -> Simulation:
+    """Tables of a run that has ended.
+
+    Raises
+    ------
+    InfeasibleError
+        The timeline was too short for the run.
+    """
+    end_ps = int(held.core.g[at.END].max(initial=0))
+    timeline = _timeline(held, samples_s, end_ps) if samples_s > 0.0 else None
+    log = held.record.log
+    count = int(held.record.counts[at.LOGGED])
+    return Simulation(
+        requests=_requests(job, held),
+        totals=_totals(held, tables, end_ps),
+        timeline=timeline,
+        log=None
+        if log.shape[1] == 0
+        else Log(
+            kind=log[0, :count],
+            time_ps=log[1, :count],
+            request=log[2, :count],
+            value=log[3, :count],
+        ),
+    )
+
+
+def _requests(job: Job, held: Arrays) -> RequestTable:
+    r = held.core.r
+
+    def seconds(place: int) -> Floats:
+        return np.where(r[place] < 0, np.nan, r[place] / PS_PER_S)
+
+    rank = np.maximum(r[at.RANK], 0)
+    return RequestTable(
+        arrival_s=r[at.ARRIVAL] / PS_PER_S,
+        input_tokens=job.prompt,
+        output_tokens=job.output,
+        scheduled_s=seconds(at.SCHEDULED),
+        first_token_s=seconds(at.FIRST),
+        last_token_s=seconds(at.LAST),
+        hit_tokens=r[at.HIT],
+        preemptions=r[at.PREEMPTS],
+        preempted_s=r[at.WAITED] / PS_PER_S,
+        energy_j=held.record.joules,
+        replica=np.searchsorted(held.core.g[at.FIRST_RANK], rank, side="right") - 1,
+        rejected=job.rejected,
+    )
+
+
+def _totals(held: Arrays, tables: Sequence[StepTable], end_ps: int) -> RunTotals:
+    g = held.core.g
+    real = held.record.real.sum(axis=0)
+    idle_w = np.array([one.idle_w for one in tables])[g[at.KIND]]
+    idle_ps = np.maximum(end_ps - g[at.BUSY], 0)
+
+    def total(place: int) -> int:
+        return int(g[place].sum())
+
+    return RunTotals(
+        steps=total(at.STEPS),
+        busy_s=float(g[at.BUSY].mean()) / PS_PER_S,
+        end_s=end_ps / PS_PER_S,
+        scheduled_tokens=total(at.DONE_TOKENS),
+        hit_tokens=total(at.HITS),
+        discarded_tokens=total(at.DISCARDED),
+        preemptions=total(at.PREEMPTED),
+        admissions=total(at.ADMITTED),
+        energy_j=float(real[at.JOULES] + (idle_w * idle_ps).sum() / PS_PER_S),
+        running_s=float(real[at.RUNNING_PS]) / PS_PER_S,
+        blocks_s=float(real[at.BLOCKS_PS]) / PS_PER_S,
+        peak_blocks=int(g[at.PEAK_BLOCKS].max(initial=0)),
+        peak_running=int(g[at.PEAK_RUNNING].max(initial=0)),
+    )
+
+
+def _timeline(held: Arrays, samples_s: float, end_ps: int) -> Timeline:
+    every = int(held.record.counts[at.EVERY])
+    count = -(-end_ps // every)
+    rows = held.record.samples
+    if count > rows.shape[0] or int(held.record.counts[at.LOST]):
+        raise InfeasibleError(
+            f"the run lasts {end_ps / PS_PER_S:.0f} s, too long for a timeline of {samples_s:g} s; "
+            "sample less often"
+        )
+    return Timeline(
+        time_s=np.arange(1, count + 1) * samples_s,
+        running=rows[:count, at.T_RUNNING],
+        waiting=rows[:count, at.T_WAITING],
+        blocks=rows[:count, at.T_BLOCKS],
+        prompt_tokens=rows[:count, at.T_PROMPT],
+        output_tokens=rows[:count, at.T_OUTPUT],
+    )

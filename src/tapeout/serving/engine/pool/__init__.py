@@ -1,0 +1,1 @@
+"""Cache blocks with identities, compiled."""
