@@ -64,18 +64,26 @@ def pop(w: Record) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def choose_rank(c: Core, replica: int, time: int) -> int:
-    """Data-parallel rank with the least load as last published, and what was sent since."""
+def publish(c: Core, replica: int, time: int) -> None:
+    """Make the load of the data-parallel ranks known, every 100 ms."""
     rules, k, g = c.rules, c.k, c.g
     kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
-    ranks = rules[kind, s.RANKS]
+    beat = time // rules[kind, s.REFRESH]
+    if beat <= g[s.REFRESHED, replica] or rules[kind, s.RANKS] == 1:
+        return
+    g[s.REFRESHED, replica] = beat
+    for rank in range(first, first + rules[kind, s.RANKS]):
+        k[s.SEEN, rank] = 4 * k[s.WAITING, rank] + k[s.LENGTH, rank]
+        k[s.SENT_HERE, rank] = 0
+
+
+@njit(cache=True, error_model="numpy")
+def choose_rank(c: Core, replica: int) -> int:
+    """Data-parallel rank with the least load as last published, and what was sent since."""
+    k, g = c.k, c.g
+    first, ranks = g[s.FIRST_RANK, replica], c.rules[g[s.KIND, replica], s.RANKS]
     if ranks == 1:
         return int(first)
-    if time - g[s.REFRESHED, replica] >= rules[kind, s.REFRESH]:
-        g[s.REFRESHED, replica] = time
-        for rank in range(first, first + ranks):
-            k[s.SEEN, rank] = 4 * k[s.WAITING, rank] + k[s.LENGTH, rank]
-            k[s.SENT_HERE, rank] = 0
     best, least = first, s.NEVER
     for step in range(ranks):
         rank = first + (g[s.TURN, replica] + step) % ranks
@@ -89,27 +97,26 @@ def choose_rank(c: Core, replica: int, time: int) -> int:
 
 @njit(cache=True, error_model="numpy")
 def arrive(c: Core, replica: int, request: int, time: int) -> None:
-    """A request reaches a replica: choose its rank, and queue it until it is ready."""
-    r, k, g = c.r, c.k, c.g
-    rank = choose_rank(c, replica, time)
+    """A request reaches a replica; it is queued until it is ready."""
+    r, g = c.r, c.g
     g[s.OUTSTANDING, replica] += 1
     g[s.OWED, replica] += r[s.PROMPT, request]
     ready = time + r[s.HOST, request]
-    r[s.RANK, request], r[s.READY, request], r[s.AFTER, request] = rank, ready, -1
-    tail = k[s.COMING_TAIL, rank]
-    if k[s.COMING, rank] < 0:
-        k[s.COMING, rank] = request
-        k[s.COMING_TAIL, rank] = request
+    r[s.READY, request], r[s.AFTER, request] = ready, -1
+    tail = g[s.COMING_TAIL, replica]
+    if g[s.COMING, replica] < 0:
+        g[s.COMING, replica] = request
+        g[s.COMING_TAIL, replica] = request
     elif sooner(c, tail, ready, request):
         r[s.AFTER, tail] = request
-        k[s.COMING_TAIL, rank] = request
+        g[s.COMING_TAIL, replica] = request
     else:
-        one, before = k[s.COMING, rank], -1
+        one, before = g[s.COMING, replica], -1
         while sooner(c, one, ready, request):
             before, one = one, r[s.AFTER, one]
         r[s.AFTER, request] = one
         if before < 0:
-            k[s.COMING, rank] = request
+            g[s.COMING, replica] = request
         else:
             r[s.AFTER, before] = request
 
@@ -123,13 +130,15 @@ def sooner(c: Core, one: int, ready: int, request: int) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
-def join(c: Core, rank: int, now: int) -> None:
-    """Requests that are ready join the end of the waiting ones."""
-    r, k = c.r, c.k
-    one = k[s.COMING, rank]
-    while one >= 0 and r[s.READY, one] <= now:
+def join(c: Core, replica: int, until: int) -> None:
+    """Requests that are ready before a time choose a rank and wait there."""
+    r, k, g = c.r, c.k, c.g
+    one = g[s.COMING, replica]
+    while one >= 0 and r[s.READY, one] < until:
         following = r[s.AFTER, one]
-        r[s.AFTER, one] = -1
+        publish(c, replica, r[s.READY, one])
+        rank = choose_rank(c, replica)
+        r[s.RANK, one], r[s.AFTER, one] = rank, -1
         if k[s.HEAD, rank] < 0:
             k[s.HEAD, rank] = one
         else:
@@ -137,7 +146,7 @@ def join(c: Core, rank: int, now: int) -> None:
         k[s.TAIL, rank] = one
         k[s.WAITING, rank] += 1
         one = following
-    k[s.COMING, rank] = one
+    g[s.COMING, replica] = one
 
 
 @njit(cache=True, error_model="numpy")
@@ -288,20 +297,17 @@ def sample(
 
     Requests that became ready since the last decision wait, though the engine has not looked.
     """
-    rules, r, k, g, counts, samples = c.rules, c.r, c.k, c.g, w.counts, w.samples
+    r, g, counts, samples = c.r, c.g, w.counts, w.samples
     every = counts[s.EVERY]
-    first = g[s.FIRST_RANK, replica]
     while (g[s.SAMPLE, replica] + 1) * every < time:
         at = g[s.SAMPLE, replica]
         if at >= samples.shape[0]:
             counts[s.LOST] += 1
             return
-        moment = (at + 1) * every
-        for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
-            one = k[s.COMING, rank]
-            while one >= 0 and r[s.READY, one] <= moment:
-                samples[at, s.T_WAITING] += 1
-                one = r[s.AFTER, one]
+        one = g[s.COMING, replica]
+        while one >= 0 and r[s.READY, one] <= (at + 1) * every:
+            samples[at, s.T_WAITING] += 1
+            one = r[s.AFTER, one]
         samples[at, s.T_RUNNING] += running
         samples[at, s.T_WAITING] += waiting
         samples[at, s.T_BLOCKS] += blocks
@@ -337,8 +343,8 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
     kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
     size, running = rules[kind, s.BLOCK], k[s.LENGTH, rank]
     bound = until
-    if k[s.COMING, rank] >= 0:
-        bound = min(bound, r[s.READY, k[s.COMING, rank]])
+    if g[s.COMING, replica] >= 0:
+        bound = min(bound, r[s.READY, g[s.COMING, replica]])
     if counts[s.HEAP] > 0:
         bound = min(bound, heap[0, 0])
     most = k[s.S_LEAST_LEFT, rank] - 1
@@ -398,7 +404,7 @@ def walk(
         steps += 1
         keys += running
         more, joules = decode_attention(t, kind, running, keys)
-        duration = max(max(flat + more, 1) + shared, 1)
+        duration = max(max(flat + more, 0) + shared, 1)
         energy += flat_j + joules + shared_j
         busy += duration
         if two:
@@ -473,13 +479,13 @@ def next_time(c: Core, replica: int) -> int:
     rules, r, k, g = c.rules, c.r, c.k, c.g
     if g[s.QUEUED, replica] > 0:
         return int(g[s.ENDS + g[s.OLDEST, replica], replica])
-    first, soonest = g[s.FIRST_RANK, replica], s.NEVER
+    first = g[s.FIRST_RANK, replica]
     for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
         if k[s.HEAD, rank] >= 0:
             return int(g[s.NOW, replica])
-        if k[s.COMING, rank] >= 0:
-            soonest = min(soonest, r[s.READY, k[s.COMING, rank]])
-    return int(max(soonest, g[s.NOW, replica]))
+    if g[s.COMING, replica] < 0:
+        return s.NEVER
+    return int(max(r[s.READY, g[s.COMING, replica]], g[s.NOW, replica]))
 
 
 @njit(cache=True, error_model="numpy")
@@ -504,14 +510,15 @@ def caused(c: Core, w: Record, time: int) -> None:
 def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
     """One decision time of a replica: end the oldest batch, take in arrivals, fill the queue."""
     rules, g, counts = c.rules, c.g, w.counts
-    kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
+    kind = g[s.KIND, replica]
     pass_time(c, w, replica, time)
+    join(c, replica, time)
+    publish(c, replica, time)
     if g[s.QUEUED, replica] > 0:
         retire(c, b, w, replica)
     if counts[s.HEAP] > 0:
         caused(c, w, time)
-    for rank in range(first, first + rules[kind, s.RANKS]):
-        join(c, rank, time)
+    join(c, replica, time + 1)
     while g[s.QUEUED, replica] <= rules[kind, s.DEPTH]:
         if not fill(c, b, t, w, replica):
             break

@@ -83,6 +83,7 @@ def build(
     cached = any(one.prefix_cache for one in rules)
     replica = np.zeros((at.REPLICA_FIELDS, kind.size), np.int64)
     replica[at.KIND], replica[at.FIRST_RANK] = kind, np.cumsum(counts) - counts
+    replica[[at.COMING, at.COMING_TAIL]] = -1
     size = min(one.block_tokens for one in rules)
     return Arrays(
         core=Core(
@@ -142,7 +143,7 @@ def _families(job: Job, parent: Ints) -> tuple[Ints, Ints]:
 
 def _ranks(blocks: Ints, cap: int, *, cached: bool) -> Ints:
     rows = np.zeros((at.RANK_FIELDS, blocks.size), np.int64)
-    rows[[at.HEAD, at.TAIL, at.COMING, at.COMING_TAIL]] = -1
+    rows[[at.HEAD, at.TAIL]] = -1
     rows[at.FREE], rows[at.BACK], rows[at.SLOTS_FREE] = blocks, blocks - 1, cap
     rows[at.FRONT] = 0 if cached else -1
     return rows
@@ -179,7 +180,7 @@ def _costs(tables: Sequence[StepTable]) -> Costs:
     real: list[Floats] = []
 
     def put(rows: list[Any], values: NDArray[Any]) -> int:
-        begin = sum(row.size for row in rows)
+        begin = sum(int(row.size) for row in rows)
         rows.append(np.ascontiguousarray(values).ravel())
         return begin
 

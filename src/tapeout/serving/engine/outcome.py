@@ -108,7 +108,7 @@ def _timeline(held: Arrays, samples_s: float, end_ps: int) -> Timeline:
             "sample less often"
         )
     return Timeline(
-        time_s=np.arange(1, count + 1) * samples_s,
+        time_s=np.arange(1.0, count + 1.0) * samples_s,
         running=rows[:count, at.T_RUNNING],
         waiting=rows[:count, at.T_WAITING],
         blocks=rows[:count, at.T_BLOCKS],

@@ -34,11 +34,11 @@ REQUEST_FIELDS = 25
 
 # Places of a rank; those with S_ are sums over the batch decided last
 (
-    LENGTH, WAITING, HEAD, TAIL, COMING, COMING_TAIL, FREE, FRONT, BACK, SEEN, SENT_HERE,
+    LENGTH, WAITING, HEAD, TAIL, FREE, FRONT, BACK, SEEN, SENT_HERE,
     SLOTS_FREE, COUNT, COUNT_1, PLAIN, PLAIN_1,
     S_PROMPT, S_PAIRS, S_SEQUENCES, S_KEYS, S_SAMPLED, S_TOKENS, S_LEAST_LEFT, S_PLAIN,
-) = range(24)  # fmt: skip
-RANK_FIELDS = 24
+) = range(22)  # fmt: skip
+RANK_FIELDS = 22
 
 # Places of an entry of a batch
 E_REQUEST, E_TOKENS, E_BEFORE, E_EMITTED, E_FLAGS = range(5)
@@ -48,11 +48,11 @@ FIRST_TOKEN, LAST_TOKEN, DECODING = 1, 2, 4  # flags of an entry
 # Places of a replica: state, then totals from STEPS on
 (
     KIND, FIRST_RANK, NOW, QUEUED, OLDEST, REFRESHED, TURN, SAMPLE, OUTSTANDING, OWED,
-    ENDS, ENDS_1, OUT, OUT_1,
+    COMING, COMING_TAIL, ENDS, ENDS_1, OUT, OUT_1,
     STEPS, BUSY, END, DONE_TOKENS, HITS, DISCARDED, PREEMPTED, ADMITTED, PEAK_BLOCKS, PEAK_RUNNING,
     FINISHED, DECISIONS,
-) = range(26)  # fmt: skip
-REPLICA_FIELDS = 26
+) = range(28)  # fmt: skip
+REPLICA_FIELDS = 28
 
 # Places of the real totals of a replica
 JOULES, RUNNING_PS, BLOCKS_PS = range(3)
