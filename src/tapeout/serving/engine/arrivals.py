@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from tapeout.serving.engine.job import Job
@@ -119,19 +119,22 @@ class Balancer:
         self._refreshes = 0
         self._start = 0
 
-    def choose(self, time_ps: int, queues: Sequence[tuple[int, int]]) -> int:
-        """Rank for a request that becomes ready.
+    def refresh(self, time_ps: int, queues: Iterable[tuple[int, int]]) -> None:
+        """Take the state before what happens at a time, if a refresh is due by then.
 
         Parameters
         ----------
         time_ps : int
-        queues : sequence of (waiting, running)
-            Of each rank before this request.
+        queues : iterable of (waiting, running)
+            Of each rank.
         """
-        ranks = len(self._loads)
         if time_ps // REFRESH_PS > self._refreshes:
             self._refreshes = time_ps // REFRESH_PS
             self._loads = [WAITING_WEIGHT * waiting + running for waiting, running in queues]
+
+    def choose(self) -> int:
+        """Rank for the next request."""
+        ranks = len(self._loads)
         order = [(self._start + i) % ranks for i in range(ranks)]
         rank = min(order, key=self._loads.__getitem__)
         self._loads[rank] += WAITING_WEIGHT

@@ -7,6 +7,7 @@ does is in `schedule`, what a step costs in `costs`, when requests come in `arri
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -130,6 +131,7 @@ class Engine:
             self._samples.take(self._state())
             next_ps = self._samples.next_ps
         self._see_arrivals(until_ps - 1)
+        self._balancer.refresh(until_ps, self._queues())
         self._sums.pass_time(self._state(), until_ps - self.now_ps)
         self.now_ps = until_ps
 
@@ -137,11 +139,11 @@ class Engine:
         """Put requests that are ready by then into the queue of a rank."""
         while self._arrivals.next_ps is not None and self._arrivals.next_ps <= until_ps:
             time_ps, index = self._arrivals.pop()
-            rank = self.ranks[0]
-            if len(self.ranks) > 1:
-                queues = [(len(each.waiting), len(each.running)) for each in self.ranks]
-                rank = self.ranks[self._balancer.choose(time_ps, queues)]
-            rank.waiting.append(self._requests[index])
+            self._balancer.refresh(time_ps, self._queues())
+            self.ranks[self._balancer.choose()].waiting.append(self._requests[index])
+
+    def _queues(self) -> Iterator[tuple[int, int]]:
+        return ((len(rank.waiting), len(rank.running)) for rank in self.ranks)
 
     def _state(self) -> State:
         return State(
