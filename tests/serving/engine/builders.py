@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from tapeout.serving.engine.job import prepare
-from tapeout.serving.engine.types import PS_PER_S, Allocation, Order, Rules, StepTable
+from tapeout.serving.engine.job import Front, prepare
+from tapeout.serving.engine.reference import run_reference
+from tapeout.serving.engine.types import PS_PER_S, Allocation, Event, Order, Rules, StepTable
 from tapeout.serving.traffic import Prefixes, Trace
 
 MS_PS = PS_PER_S // 1000
+RUNNERS = [run_reference]
 
 
 def make_trace(arrival_s, prompt, output, **more):
@@ -52,6 +54,18 @@ def make_job(arrival_s, prompt, output, rules, *, in_flight=0, front=None, loade
     return prepare(trace, rules, in_flight=in_flight, front=front, loaded=loaded)
 
 
+def story(sim):
+    """The log as a list of (milliseconds, event, request, value)."""
+    log = sim.log
+    return [
+        (time_ps / MS_PS, Event(kind).name, request, value)
+        for time_ps, kind, request, value in zip(
+            log.time_ps.tolist(), log.kind.tolist(), log.request.tolist(), log.value.tolist(),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
 # step tables
 
 
@@ -92,8 +106,11 @@ def proportional_table(rules, token_ps=MS_PS, **changes):
     return make_table(rules, **each | changes)
 
 
-def random_table(rng, rules):
-    """Table of random costs with a few knots on every axis; times grow with the load."""
+def random_table(rng, rules, scale=1):
+    """Table of random costs with a few knots on every axis; times grow with the load.
+
+    A step takes some nanoseconds, times `scale`.
+    """
     cap, budget = rules.max_sequences, rules.token_budget
     contexts = np.unique(rng.integers(1, 120, size=5))
     while contexts.size < 2:
@@ -104,16 +121,16 @@ def random_table(rng, rules):
     slope = np.diff(decode, axis=1) // np.maximum(spread, 1)
     shared = rng.integers(0, 300, rules.ranks * budget + 1) if rng.random() < 0.5 else np.zeros(1)
     return StepTable(
-        tokens_ps=np.cumsum(rng.integers(0, 200, budget + 1)),
-        sampled_ps=np.cumsum(rng.integers(0, 20, cap + 1)),
+        tokens_ps=np.cumsum(rng.integers(0, 200, budget + 1)) * scale,
+        sampled_ps=np.cumsum(rng.integers(0, 20, cap + 1)) * scale,
         contexts=contexts,
-        decode_ps=decode,
-        slope_ps=np.concatenate([slope, slope[:, -1:]], axis=1),
+        decode_ps=decode * scale,
+        slope_ps=np.concatenate([slope, slope[:, -1:]], axis=1) * scale,
         prefill=_knots(rng, 1.0, budget),
         keys=_knots(rng, 1.0, 100.0),
         sequences=np.array([0.0, 1.0 + cap / 3, 2.0 + cap]),
-        mixed_ps=rng.uniform(0.0, 2000.0, grid),
-        shared_ps=shared.astype(np.int64),
+        mixed_ps=rng.uniform(0.0, 2000.0, grid) * scale,
+        shared_ps=shared.astype(np.int64) * scale,
         tokens_j=rng.uniform(0.0, 1.0, budget + 1),
         sampled_j=rng.uniform(0.0, 1.0, cap + 1),
         decode_j=rng.uniform(0.0, 1.0, (cap + 1, contexts.size)),
@@ -133,11 +150,12 @@ def _knots(rng, low, high):
 def random_rules(rng, **changes):
     """Rules of any kind, tight enough that requests wait and are preempted."""
     drafts = int(rng.integers(1, 4)) if rng.random() < 0.3 else 0
+    block = int(rng.choice([1, 2, 4]))
     figures = {
-        "token_budget": int(rng.integers(4, 40)),
+        "token_budget": int(rng.integers(4, 70)),
         "max_sequences": int(rng.integers(1, 9)),
-        "kv_blocks": int(rng.integers(8, 40)),
-        "block_tokens": int(rng.choice([1, 2, 4])),
+        "kv_blocks": int(rng.integers(40, 160)) // block,
+        "block_tokens": block,
         "order": Order(int(rng.integers(4))),
         "allocation": Allocation(int(rng.integers(3))),
         "chunked": bool(rng.random() < 0.7),
@@ -154,10 +172,10 @@ def random_rules(rng, **changes):
     return Rules(**figures | changes)
 
 
-def random_trace(rng, rules, requests=30):
+def random_trace(rng, rules, requests=30, scale=1):
     """Trace with bursts, shared prefixes and, at times, turns; a few requests are too long.
 
-    Steps by `random_table` take nanoseconds, and so do the gaps between arrivals.
+    Gaps between arrivals are some nanoseconds, times `scale`, as are the steps of `random_table`.
     """
     gaps = rng.exponential(4000.0, requests) * rng.integers(0, 2, requests)
     prompt = rng.integers(1, 30, requests)
@@ -165,12 +183,12 @@ def random_trace(rng, rules, requests=30):
     parent = np.where(rng.random(requests) < 0.5, np.arange(requests) - 1, -1)
     think = rng.integers(0, 3000, requests)
     return Trace(
-        arrival_s=np.cumsum(np.floor(gaps)) / PS_PER_S,
+        arrival_s=np.cumsum(np.floor(gaps)) * scale / PS_PER_S,
         input_tokens=prompt.astype(np.int64),
         output_tokens=rng.integers(1, 25, requests),
         prefixes=random_prefixes(rng, prompt, rules.block_tokens) if rng.random() < 0.7 else None,
         parent=parent if turns else None,
-        think_s=think / PS_PER_S if turns else None,
+        think_s=think * scale / PS_PER_S if turns else None,
     )
 
 
@@ -191,10 +209,13 @@ def random_prefixes(rng, prompt, block_tokens):
 
 
 def random_case(seed):
-    """Job, rules and table of a random small run."""
+    """Job, rules and table of a random small run; some last long enough for refreshes of ranks."""
     rng = np.random.default_rng(seed)
     rules = random_rules(rng)
-    trace = random_trace(rng, rules)
+    scale = int(rng.choice([1, 1_000_000]))
+    trace = random_trace(rng, rules, scale=scale)
     in_flight = int(rng.integers(1, 8)) if rng.random() < 0.2 else 0
     loaded = rng.integers(0, trace.input_tokens) if rng.random() < 0.15 else None
-    return prepare(trace, rules, in_flight=in_flight, loaded=loaded), rules, random_table(rng, rules)
+    front = Front(request_s=3e-9 * scale, token_s=1e-10 * scale) if rng.random() < 0.3 else None
+    job = prepare(trace, rules, in_flight=in_flight, loaded=loaded, front=front)
+    return job, rules, random_table(rng, rules, scale)
