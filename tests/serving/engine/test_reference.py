@@ -305,7 +305,7 @@ def test_drafts_that_do_not_fit_into_the_budget_are_not_made(run):
 
 
 def test_draws_are_those_of_splitmix(run):
-    """First outputs of SplitMix64 from seed 0: e220a8397b1dcdaf (0.883), 6e789e6aa1b965f4 (0.432)."""
+    """SplitMix64 from seed 0 begins with e220a8397b1dcdaf (0.883), 6e789e6aa1b965f4 (0.432)."""
     del run
     for acceptance, accepted in [((0.88, 1.0), 0), ((0.89, 0.43), 1), ((0.89, 0.44), 2)]:
         rules = make_rules(drafts=2, acceptance=acceptance)
