@@ -47,7 +47,7 @@ def test_one_token_requests_one_at_a_time_are_an_m_d_1_queue(run, load):
     """W_q = rho c / (2 (1 - rho))."""
     rng = np.random.default_rng(1)
     rules = one_at_a_time()
-    job = make_job(poisson(rng, load / MS, 30_000), 1, 1, rules)
+    job = make_job(poisson(rng, load / MS, 20_000), 1, 1, rules)
     sim = run(job, rules, constant_table(rules))
     assert z_score(sim.requests.queue_s, load * MS / (2 * (1 - load))) < 4
 
@@ -73,7 +73,7 @@ def test_random_lengths_one_at_a_time_are_an_m_g_1_queue(run, load):
     """Pollaczek-Khinchine: W_q = lambda E[S^2] / (2 (1 - rho)); lengths of two kinds."""
     rng = np.random.default_rng(3)
     rules = one_at_a_time()
-    output = rng.choice([1, 9], 20_000, p=[0.75, 0.25])
+    output = rng.choice([1, 9], 8000, p=[0.75, 0.25])
     mean, square = 3.0 * MS, (0.75 + 0.25 * 81) * MS**2
     rate = load / mean
     job = make_job(poisson(rng, rate, output.size), 1, output, rules)
@@ -86,7 +86,7 @@ def test_geometric_lengths_one_at_a_time_are_a_geometric_queue(run):
     rng = np.random.default_rng(4)
     rules = one_at_a_time()
     mean, load = 10.0, 0.7
-    output = rng.geometric(1 / mean, 15_000)
+    output = rng.geometric(1 / mean, 4000)
     rate = load / (mean * MS)
     job = make_job(poisson(rng, rate, output.size), 1, output, rules)
     sim = run(job, rules, constant_table(rules))
@@ -107,7 +107,7 @@ def test_steps_that_cost_by_the_sequence_share_the_processor(run, load, law):
     """
     rng = np.random.default_rng(5)
     rules = make_rules(max_sequences=500, token_budget=1000, kv_blocks=100_000)
-    count, mean = 6000, 20
+    count, mean = 2000, 20
     output = {
         "constant": np.full(count, mean),
         "geometric": rng.geometric(1 / mean, count),
@@ -133,7 +133,7 @@ def test_steps_of_constant_cost_are_a_queue_with_a_server_for_everyone(run):
     rng = np.random.default_rng(6)
     rules = make_rules(max_sequences=500, token_budget=1000, kv_blocks=100_000)
     mean, rate = 20, 1.0 / MS
-    output = rng.geometric(1 / mean, 8000)
+    output = rng.geometric(1 / mean, 6000)
     job = make_job(poisson(rng, rate, output.size), 1, output, rules)
     sim = run(job, rules, constant_table(rules), samples_s=20.37 * MS)
     last_s = sim.requests.arrival_s[-1]
@@ -160,8 +160,8 @@ def test_a_closed_loop_obeys_its_law(run, in_flight, cap):
     """
     rng = np.random.default_rng(7)
     rules = make_rules(max_sequences=cap, kv_blocks=100_000)
-    output = rng.integers(1, 20, 3000)
-    job = make_job(np.zeros(3000), 1, output, rules, in_flight=in_flight)
+    output = rng.integers(1, 20, 2000)
+    job = make_job(np.zeros(2000), 1, output, rules, in_flight=in_flight)
     sim = run(job, rules, constant_table(rules))
     rate = output.size / sim.totals.end_s
     e2e_s = sim.requests.e2e_s.mean()
@@ -175,9 +175,9 @@ def test_a_closed_loop_with_think_time_obeys_the_law_of_response_time(run):
     """X = N / (mean(e2e) + mean(think))."""
     rng = np.random.default_rng(8)
     rules = make_rules(kv_blocks=100_000)
-    think_s = rng.exponential(20 * MS, 3000)
-    output = rng.integers(1, 20, 3000)
-    job = make_job(np.zeros(3000), 1, output, rules, in_flight=6, think_s=think_s)
+    think_s = rng.exponential(20 * MS, 2000)
+    output = rng.integers(1, 20, 2000)
+    job = make_job(np.zeros(2000), 1, output, rules, in_flight=6, think_s=think_s)
     sim = run(job, rules, proportional_table(rules))
     cycle_s = sim.requests.e2e_s.mean() + think_s[6:].mean()
     assert output.size / sim.totals.end_s == pytest.approx(6 / cycle_s, rel=0.01)
