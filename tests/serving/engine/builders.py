@@ -95,7 +95,10 @@ def make_table(rules, **changes):
 
 def constant_table(rules, step_ps=MS_PS, **changes):
     """Table by which every step takes the same time and one joule."""
-    whole = {"shared_ps": np.array([step_ps], np.int64), "shared_j": np.ones(1)}
+    whole = {
+        "tokens_ps": np.full(rules.token_budget + 1, step_ps, np.int64),
+        "shared_j": np.ones(1),
+    }
     return make_table(rules, **whole | changes)
 
 

@@ -39,14 +39,11 @@ def test_decode_attention_is_a_line_between_knots_and_beyond(sequences, keys, ti
     assert costs.step_j([decoding(sequences, keys)]) == pytest.approx(energy_j)
 
 
-def test_a_step_takes_a_picosecond_at_least_and_no_energy_is_negative():
-    table = make_table(
-        RULES, **DECODE | {"decode_ps": DECODE["decode_ps"] - 99, "decode_j": -DECODE["decode_j"]}
-    )
-    costs = StepCosts(table)
-    assert costs.step_ps([decoding(1, 4)]) == 1
-    assert costs.rank_ps(decoding(1, 4)) == 0
-    assert costs.step_j([decoding(1, 20)]) == 0.0
+def test_a_rank_with_work_takes_a_picosecond_at_least():
+    costs = StepCosts(make_table(RULES, **DECODE | {"decode_ps": DECODE["decode_ps"] - 99}))
+    assert costs.rank_ps(decoding(1, 4)) == 1
+    assert costs.rank_ps(IDLE) == 0
+    assert costs.step_ps([decoding(1, 4), IDLE]) == 1
 
 
 def test_the_slowest_rank_counts_and_what_is_shared_follows_all_tokens():

@@ -95,7 +95,7 @@ class StepCosts:
         return self._idle_w * time_s
 
     def rank_ps(self, load: Load) -> int:
-        """Local time of a rank, at least 0; 0 without work. [ps]."""
+        """Local time of a rank: 0 without work, else at least 1. [ps]."""
         if not load.tokens:
             return 0
         if load.prompt:
@@ -103,7 +103,7 @@ class StepCosts:
         else:
             attention = self._decode_attention_ps(load)
         rest = _at(self._tokens_ps, load.tokens) + _at(self._sampled_ps, load.sampled)
-        return max(0, rest + attention)
+        return max(1, rest + attention)
 
     def rank_j(self, load: Load) -> float:
         """Energy of a rank without what ranks share. [J]."""
@@ -114,7 +114,7 @@ class StepCosts:
         else:
             attention = self._decode_attention_j(load)
         rest = _at(self._tokens_j, load.tokens) + _at(self._sampled_j, load.sampled)
-        return rest + max(0.0, attention)
+        return rest + attention
 
     def _decode_attention_ps(self, load: Load) -> int:
         sequences, keys = load.sequences, load.keys
