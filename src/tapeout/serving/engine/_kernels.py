@@ -320,7 +320,8 @@ def may_jump(c: Core, replica: int) -> bool:
     rules, k, g = c.rules, c.k, c.g
     kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
     depth = rules[kind, s.DEPTH]
-    if rules[kind, s.JUMP] == 0 or g[s.QUEUED, replica] <= depth:
+    several = rules[kind, s.RANKS] > 1 or rules[kind, s.DRAFTS] > 0
+    if several or rules[kind, s.JUMP] == 0 or g[s.QUEUED, replica] <= depth:
         return False
     oldest = g[s.OLDEST, replica]
     if k[s.PLAIN + oldest, rank] == 0 or (depth > 0 and k[s.PLAIN + 1 - oldest, rank] == 0):
@@ -404,7 +405,7 @@ def walk(
         steps += 1
         keys += running
         more, joules = decode_attention(t, kind, running, keys)
-        duration = max(max(flat + more, 0) + shared, 1)
+        duration = max(max(flat + more, 1) + shared, 1)
         energy += flat_j + joules + shared_j
         busy += duration
         if two:

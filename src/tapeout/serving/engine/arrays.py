@@ -75,7 +75,7 @@ def build(
     """
     for one in rules:
         check(one)
-    arrival, parent = _without_rejected(job)
+    after = turns(job)
     counts = np.array([rules[one].ranks for one in kind], np.int64)
     cap = max(one.max_sequences for one in rules)
     blocks = np.repeat(np.array([rules[one].kv_blocks for one in kind], np.int64), counts)
@@ -88,7 +88,7 @@ def build(
     return Arrays(
         core=Core(
             rules=np.array([_row(one, job, jump=watch.jump) for one in rules], np.int64),
-            r=_requests(job, arrival, parent),
+            r=_requests(job, after),
             k=_ranks(blocks, cap, cached=cached),
             running=np.zeros((total, cap), np.int64),
             e=np.zeros((at.ENTRY_FIELDS, total, 2, cap), np.int64),
@@ -96,33 +96,46 @@ def build(
         ),
         blocks=_pool(job, cap, blocks, size) if cached else _no_pool(job),
         costs=_costs(tables),
-        record=_record(job, arrival, parent, rules, kind.size, watch),
+        record=_record(job, after, rules, kind.size, watch),
     )
 
 
-def _without_rejected(job: Job) -> tuple[Ints, Ints]:
-    """Arrival and parent of every request, those of rejected parents following from its arrival."""
-    arrival, parent = job.arrival_ps.copy(), job.parent.copy()
+class Turns(NamedTuple):
+    """What a request waits for, once turns that are rejected have been passed over."""
+
+    arrival: Ints
+    parent: Ints
+    think: Ints
+
+
+def turns(job: Job) -> Turns:
+    """Let the turns after a rejected one wait for the one before it.
+
+    A rejected turn ends as it is sent, so what follows it is sent at the latest of its own
+    arrival, that of the rejected one and its think time, and the end before both and both times.
+    """
+    arrival, parent, think = job.arrival_ps.copy(), job.parent.copy(), job.think_ps.copy()
     if not job.rejected.any():
-        return arrival, parent
-    for child in np.flatnonzero(parent >= 0):
+        return Turns(arrival, parent, think)
+    for child in np.flatnonzero(parent >= 0):  # a parent comes before its children
         before = parent[child]
         if job.rejected[before]:
-            arrival[child] = max(arrival[child], arrival[before] + job.think_ps[child])
-            parent[child] = -1
-    return arrival, parent
+            arrival[child] = max(arrival[child], arrival[before] + think[child])
+            think[child] += think[before]
+            parent[child] = parent[before]
+    return Turns(arrival, parent, think)
 
 
-def _requests(job: Job, arrival: Ints, parent: Ints) -> Ints:
-    rows = np.zeros((at.REQUEST_FIELDS, arrival.size), np.int64)
-    rows[at.CHILD], rows[at.SIBLING] = _families(job, parent)
+def _requests(job: Job, after: Turns) -> Ints:
+    rows = np.zeros((at.REQUEST_FIELDS, job.prompt.size), np.int64)
+    rows[at.CHILD], rows[at.SIBLING] = _families(job, after.parent)
     given = {
-        at.ARRIVAL: arrival,
+        at.ARRIVAL: after.arrival,
         at.HOST: job.host_ps,
         at.PROMPT: job.prompt,
         at.OUTPUT: job.output,
         at.LOADED: job.loaded,
-        at.THINK: job.think_ps,
+        at.THINK: after.think,
         at.OWN: job.own,
     }
     for place, values in given.items():
@@ -209,9 +222,8 @@ def _costs(tables: Sequence[StepTable]) -> Costs:
     )
 
 
-def _record(
-    job: Job, arrival: Ints, parent: Ints, rules: Sequence[Rules], replicas: int, watch: Watch
-) -> Record:
+def _record(job: Job, after: Turns, rules: Sequence[Rules], replicas: int, watch: Watch) -> Record:
+    arrival, parent = after.arrival, after.parent
     chance = np.zeros((len(rules), max(1, *(one.drafts for one in rules))))
     for place, one in enumerate(rules):
         chance[place, : one.drafts] = one.acceptance

@@ -9,7 +9,7 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.serving.engine import state as at
-from tapeout.serving.engine.arrays import Arrays
+from tapeout.serving.engine.arrays import Arrays, turns
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.types import (
     PS_PER_S,
@@ -55,9 +55,14 @@ def _requests(job: Job, held: Arrays) -> RequestTable:
     def seconds(place: int) -> Floats:
         return np.where(r[place] < 0, np.nan, r[place] / PS_PER_S)
 
+    arrival, late = r[at.ARRIVAL], job.rejected.astype(bool)
+    if late.any():
+        after = turns(job)
+        late &= after.parent >= 0  # sent, and refused, when the turn before it has ended
+        arrival[late] = np.maximum(arrival[late], (r[at.LAST, after.parent] + after.think)[late])
     rank = np.maximum(r[at.RANK], 0)
     return RequestTable(
-        arrival_s=r[at.ARRIVAL] / PS_PER_S,
+        arrival_s=arrival / PS_PER_S,
         input_tokens=job.prompt,
         output_tokens=job.output,
         scheduled_s=seconds(at.SCHEDULED),

@@ -51,7 +51,7 @@ def decode_attention(t: Costs, kind: int, sequences: int, keys: int) -> tuple[in
     wide = sequences * (whole[begin + low + 1] - near)
     joules = real[where[kind, s.R_DECODE_J] + place]
     more = real[where[kind, s.R_DECODE_J] + place + 1] - joules
-    return time, max(joules + more * (beyond / wide), 0.0)
+    return time, joules + more * (beyond / wide)
 
 
 @njit(cache=True, error_model="numpy")
@@ -114,7 +114,7 @@ def mixed_attention(
                     weight = fc * (wd if m else 1.0 - wd)
                     time += weight * real[where[kind, s.R_MIXED] + place + m]
                     joules += weight * real[where[kind, s.R_MIXED_J] + place + m]
-    return max(int(np.floor(time + 0.5)), 0), max(joules, 0.0)
+    return max(int(np.floor(time + 0.5)), 0), joules
 
 
 @njit(cache=True, error_model="numpy")
@@ -139,7 +139,7 @@ def rank_cost(t: Costs, kind: int, k: I64, rank: int) -> tuple[int, float]:
         more, energy = mixed_attention(t, kind, prompt, k[s.S_PAIRS, rank], sequences, keys)
     else:
         more, energy = decode_attention(t, kind, sequences, keys)
-    return max(time + more, 0), joules + energy
+    return max(time + more, 1), joules + energy
 
 
 @njit(cache=True, error_model="numpy")
