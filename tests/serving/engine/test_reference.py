@@ -431,8 +431,8 @@ def test_keys_of_a_lost_place_are_not_found(run):
     assert of(sim, "PREEMPT", "ADMIT")[2:] == [(3, "PREEMPT", 1, 3), (4, "ADMIT", 1, 0)]
 
 
-def test_after_an_empty_decision_that_preempted_the_engine_decides_again(run):
-    """At 1 ms the decode wants a block, has to go itself, and the prompt has not had its turn."""
+def test_a_prompt_has_its_turn_though_a_decode_had_to_go(run):
+    """At 1 ms the decode wants a block and has to go itself; that ends the turn of decodes only."""
     rules = make_rules(kv_blocks=2, longest_chunk=4, reserve_prompt=False, order=Order.DECODE_FIRST)
     sim = played(run, rules, make_job([0.0, 0.0], [8, 4], [1, 5], rules))
     assert story(sim) == [

@@ -122,8 +122,11 @@ class Sums:
         """Add a time in which nothing changed."""
         self.running_ps += state.running * time_ps
         self.blocks_ps += state.blocks * time_ps
-        self.peak_blocks = max(self.peak_blocks, state.blocks)
-        self.peak_running = max(self.peak_running, state.running)
+
+    def peak(self, running: int, blocks: int) -> None:
+        """Take the state after a decision in."""
+        self.peak_blocks = max(self.peak_blocks, blocks)
+        self.peak_running = max(self.peak_running, running)
 
     def step(self, entries: list[Entry], time_ps: int, energy_j: float) -> None:
         """Add a step."""

@@ -159,10 +159,9 @@ class Engine:
         self._see_arrivals(self.now_ps)
         while len(self.queue) <= self.rules.async_depth:
             decisions = self._decide()
-            if any(decision.entries for decision in decisions):
-                self._queue_step(decisions)
-            elif self.queue or not any(decision.preempted for decision in decisions):
+            if not any(decision.entries for decision in decisions):
                 return
+            self._queue_step(decisions)
 
     def _decide(self) -> list[Decision]:
         decisions = []
@@ -170,6 +169,10 @@ class Engine:
             decision = Decision(rank, self.rules, self._note)
             self._scheduler.fill(decision, rank.running)
             decisions.append(decision)
+        self._sums.peak(
+            sum(len(rank.running) for rank in self.ranks),
+            sum(rank.pool.held for rank in self.ranks),
+        )
         return decisions
 
     def _queue_step(self, decisions: list[Decision]) -> None:

@@ -371,7 +371,10 @@ class DecodeFirst:
 
     def fill(self, decision: Decision, running: list[Request]) -> None:
         """Fill a step."""
-        decision.run(sorted(running, key=lambda request: request.missing > 1))
+        decodes = [request for request in running if request.missing <= 1]
+        prompts = [request for request in running if request.missing > 1]
+        decision.run(decodes)
+        decision.run(prompts)
         decision.admit()
 
 
