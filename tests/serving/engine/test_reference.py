@@ -118,6 +118,13 @@ def test_a_preempted_request_finds_the_blocks_that_nobody_took(run):
     assert sim.totals.hit_tokens == 4
 
 
+def test_a_preempted_request_waits_before_those_that_never_ran(run):
+    """From 5 ms on there is room for the third request, but not for the one before it."""
+    rules = make_rules(kv_blocks=4)
+    sim = played(run, rules, make_job([0.0, 0.0, 4.5 * MS], [4, 4, 1], [8, 8, 1], rules))
+    assert of(sim, "ADMIT")[2:] == [(8, "ADMIT", 1, 0), (8, "ADMIT", 2, 0)]
+
+
 def test_nobody_is_admitted_in_a_step_that_preempted(run):
     """At 5 ms a chunk of the victim would fit into the block that is left; it comes at 6 ms."""
     rules = make_rules(kv_blocks=4, longest_chunk=4, reserve_prompt=False)
@@ -139,7 +146,7 @@ def test_a_reserved_prompt_waits_until_all_of_it_fits(run, reserve, admitted_ms)
     assert of(sim, "ADMIT")[1] == (admitted_ms, "ADMIT", 1, 0)
 
 
-@pytest.mark.parametrize(("watermark", "admitted_ms"), [(1, 0), (2, 4)])
+@pytest.mark.parametrize(("watermark", "admitted_ms"), [(1, 0), (2, 4), (3, 4)])
 def test_a_watermark_holds_only_while_something_runs(run, watermark, admitted_ms):
     rules = make_rules(kv_blocks=4, watermark_blocks=watermark)
     sim = played(run, rules, make_job([0.0, 0.0], [4, 8], [4, 1], rules))
