@@ -1,0 +1,240 @@
+"""What every reader of a format offers, and what reading one gives beside the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from tapeout.errors import Problem, ProblemsError
+from tapeout.numerics import Floats, Ints
+from tapeout.serving.traffic.arrivals import Renewal
+from tapeout.serving.traffic.trace import Flags, Trace
+
+LINES_SHOWN = 5  # first line numbers of every reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What to read of a file, and how.
+
+    Attributes
+    ----------
+    format : str, optional
+        Name of a format; None: recognised by its columns or keys.
+    sort : bool
+        Bring rows into the order of their times. Without it rows out of order are an error.
+    requests : int, optional
+        Stop after so many.
+    window_s : (float, float), optional
+        Only requests of this time, which then begins at 0. [s]
+    max_model_len : int, optional
+        Leave out requests with more input and output tokens together.
+    keep_failures : bool
+        Requests with zero tokens stay, with 1 token, instead of being left out.
+    spread : bool
+        Coarse time stamps are spread inside their slot.
+    seed : int
+        Of the spreading, and of what is drawn for formats without arrivals.
+    block_tokens : int, optional
+        Cut prefix blocks into blocks of this size; None: as in the file.
+    partial_blocks : bool
+        Keep the identity of partial last blocks: for statistics, not for an engine.
+    rate_rps : float, optional
+        For files without times: mean rate of the arrivals. [1/s]
+    process : Renewal, optional
+        For files without times; None: Poisson.
+    """
+
+    format: str | None = None
+    sort: bool = False
+    requests: int | None = None
+    window_s: tuple[float, float] | None = None
+    max_model_len: int | None = None
+    keep_failures: bool = False
+    spread: bool = True
+    seed: int = 0
+    block_tokens: int | None = None
+    partial_blocks: bool = False
+    rate_rps: float | None = None
+    process: Renewal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Rows left out for one reason.
+
+    Attributes
+    ----------
+    reason : str
+    rows : int
+    lines : tuple of int
+        First line numbers in the file.
+    """
+
+    reason: str
+    rows: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadReport:
+    """What became of the rows of a file.
+
+    Attributes
+    ----------
+    path : str
+    format : str
+    rows : int
+        Rows read, empty lines apart.
+    kept : int
+        Requests of the trace.
+    dropped : tuple of Dropped
+        Everything between the two, by reason.
+    notes : tuple of str
+        What else to know: what was assumed, changed, or is not supported.
+    """
+
+    path: str
+    format: str
+    rows: int
+    kept: int
+    dropped: tuple[Dropped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows that are not in the trace."""
+        return sum(one.rows for one in self.dropped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows of a file as arrays of shape (row,), not checked yet.
+
+    Attributes
+    ----------
+    line, row : array of int
+        Line in the file, from 1; number of the row, from 0.
+    time_s : array
+        nan where it cannot be read; empty where the format has none. [s]
+    input_tokens, output_tokens : array
+        nan where they cannot be read.
+    client, slo_class : array of int, optional
+    parent : array of int, optional
+        Number of the row of the turn before, -1 for none, -2 for one that is not in the file.
+    think_s : array, optional
+        [s]
+    blocks : list of sequences, optional
+        Identities of the blocks of every prompt.
+    """
+
+    line: Ints
+    row: Ints
+    time_s: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    client: Ints | None = None
+    slo_class: Ints | None = None
+    parent: Ints | None = None
+    think_s: Floats | None = None
+    blocks: list[Sequence[Hashable]] | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts rows while they are read; the report is made of it."""
+
+    rows: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)  # names of service classes
+
+    def drop(self, reason: str, lines: Sequence[int] | Ints) -> None:
+        """Count rows that are left out."""
+        if len(lines):
+            self.counts[reason] = self.counts.get(reason, 0) + len(lines)
+            shown = self.lines.setdefault(reason, [])
+            shown.extend(int(one) for one in lines[: LINES_SHOWN - len(shown)])
+
+    def note(self, text: str, count: int = 1) -> None:
+        """Remember something; a text with {n} is filled with how often."""
+        if count:
+            self.notes[text] = self.notes.get(text, 0) + count
+
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Rows left out, by reason."""
+        return tuple(
+            Dropped(reason=reason, rows=count, lines=tuple(self.lines[reason]))
+            for reason, count in self.counts.items()
+        )
+
+    def said(self) -> tuple[str, ...]:
+        """Return the notes with their counts."""
+        return tuple(text.replace("{n}", f"{count:,}") for text, count in self.notes.items())
+
+
+class Reader(Protocol):
+    """A format.
+
+    Attributes
+    ----------
+    name, title : str
+        As given to `--format`; for people.
+    timed : bool
+        Rows have arrival times.
+    from_first : bool
+        Times count from the first row: clock time, or seconds since an unknown start.
+    unordered : bool
+        Rows are in no order, so they are always sorted.
+    block_tokens : int
+        Tokens of a prefix block; 0 where the format has none.
+    grid_s : float
+        Step of coarse time stamps; 0 for fine ones. [s]
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def timed(self) -> bool: ...  # noqa: D102
+    @property
+    def from_first(self) -> bool: ...  # noqa: D102
+    @property
+    def unordered(self) -> bool: ...  # noqa: D102
+    @property
+    def block_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def grid_s(self) -> float: ...  # noqa: D102
+
+    def recognises(self, names: frozenset[str]) -> bool:
+        """Whether a header or the keys of a first record are those of the format."""
+        ...
+
+    def rows(self, path: Path, tally: Tally) -> Iterator[Rows]:
+        """Yield the rows in chunks; rows that are no rows are counted in the tally."""
+        ...
+
+
+Result = tuple[Trace, ReadReport]
+Mode = Literal["csv", "jsonl", "json", "parquet"]
+
+
+def refused(path: Path, message: str, remedy: str = "", *, where: str = "") -> ProblemsError:
+    """Make the error for a whole file."""
+    problem = Problem(path=where or path.name, value="", message=message, remedy=remedy)
+    return ProblemsError(f"trace {path}", [problem])
+
+
+def whole_numbers(values: Floats) -> Flags:
+    """Whether values are whole numbers that fit, shape of the values."""
+    with np.errstate(invalid="ignore"):
+        found: Flags = (
+            np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < 2.0**53)
+        )
+    return found
