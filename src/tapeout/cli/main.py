@@ -13,6 +13,7 @@ import typer
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
 from tapeout.cli import check as check_cli
+from tapeout.cli import traffic as traffic_cli
 from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.perf import perf
@@ -199,6 +200,7 @@ app.command()(calibrate)
 app.add_typer(catalog_cli.app, name="catalog")
 app.add_typer(validate_cli.app, name="validate")
 app.add_typer(check_cli.app, name="check")
+app.add_typer(traffic_cli.app, name="traffic")
 
 
 def run() -> None:

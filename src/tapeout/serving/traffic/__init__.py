@@ -4,6 +4,7 @@ from tapeout.serving.traffic.arrivals import Rates, renewal
 from tapeout.serving.traffic.generate import ClientPlan, Sessions, generate
 from tapeout.serving.traffic.lengths import Fixed, Histogram, LogNormal, Mixture, histogram
 from tapeout.serving.traffic.making import make_trace, make_trace_with_notes
+from tapeout.serving.traffic.means import spec_of_means
 from tapeout.serving.traffic.prefixes import expand, full_blocks
 from tapeout.serving.traffic.readers import (
     FORMATS,
@@ -74,6 +75,7 @@ __all__ = [
     "read_trace",
     "renewal",
     "scale_time",
+    "spec_of_means",
     "stream",
     "summary",
     "take",

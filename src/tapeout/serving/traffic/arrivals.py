@@ -21,6 +21,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 
 MOST_CV = 100.0
+MOST_WINDOWS = 10_000_000
 LEAST_CV = 0.01
 _MOST_GAPS = 2**20 - 1  # drawn at once
 
@@ -239,6 +240,24 @@ class Rates:
     def scaled(self, factor: float) -> Rates:
         """Return the same shape at another rate."""
         return Rates(edges_s=self.edges_s, rates_rps=self.rates_rps * factor)
+
+
+def repeated(rates: Rates, end_s: float) -> Rates:
+    """Rates from 0 to an end, again from the first where it lies behind the last window.
+
+    Raises
+    ------
+    InfeasibleError
+        That makes too many windows.
+    """
+    period_s, windows = float(rates.edges_s[-1]), rates.rates_rps.size
+    if end_s / period_s * windows > MOST_WINDOWS:
+        raise InfeasibleError(f"{end_s:g} s are more than {MOST_WINDOWS:,} windows; widen them")
+    rounds = math.ceil(end_s / period_s)
+    edges = np.concatenate([rates.edges_s[:-1] + n * period_s for n in range(rounds)])
+    every = np.tile(rates.rates_rps, rounds)
+    is_before = edges < end_s
+    return Rates(edges_s=np.append(edges[is_before], end_s), rates_rps=every[is_before])
 
 
 def constant(rate_rps: float, duration_s: float) -> Rates:

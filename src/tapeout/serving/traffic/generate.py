@@ -15,7 +15,7 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
-from tapeout.serving.traffic.arrivals import Rates, Renewal, operational_times
+from tapeout.serving.traffic.arrivals import Rates, Renewal, operational_times, repeated
 from tapeout.serving.traffic.lengths import TokenCounts
 from tapeout.serving.traffic.prefixes import dense
 from tapeout.serving.traffic.scaling import merge, take
@@ -23,6 +23,7 @@ from tapeout.serving.traffic.streams import stream
 from tapeout.serving.traffic.trace import Prefixes, Trace
 
 BLOCK_TOKENS = 16
+MOST_REQUESTS = 200_000_000
 _MOST_ROUNDS = 40
 
 
@@ -123,6 +124,8 @@ def generate(
         return _until(plans, seed, duration_s, source)
     assert requests is not None
     total_rps = sum(plan.rates.expected / float(plan.rates.edges_s[-1]) for plan in plans)
+    if total_rps <= 0.0:
+        raise InfeasibleError("no client has a positive rate")
     end_s = (requests + 4.0 * math.sqrt(requests) + 4.0) / total_rps
     for _ in range(_MOST_ROUNDS):
         trace = _until(plans, seed, end_s, source)
@@ -134,6 +137,13 @@ def generate(
 
 
 def _until(plans: Sequence[ClientPlan], seed: int, end_s: float, source: str) -> Trace:
+    expected = sum(
+        repeated(plan.rates, end_s).expected
+        * (1.0 if plan.sessions is None else plan.sessions.turns)
+        for plan in plans
+    )
+    if expected > MOST_REQUESTS:
+        raise InfeasibleError(f"{expected:.3g} requests are too many; give less time or a limit")
     parts = [_client(plan, seed, number, end_s) for number, plan in enumerate(plans)]
     if not sum(one.requests for one in parts):
         raise InfeasibleError(f"no request arrives in {end_s:g} s; give more time or a higher rate")
@@ -141,7 +151,7 @@ def _until(plans: Sequence[ClientPlan], seed: int, end_s: float, source: str) ->
 
 
 def _client(plan: ClientPlan, seed: int, number: int, end_s: float) -> Trace:
-    rates = _until_end(plan.rates, end_s)
+    rates = repeated(plan.rates, end_s)
     starts_s = rates.clock(
         operational_times(plan.process, rates.expected, stream(seed, "arrivals", number))
     )
@@ -192,16 +202,6 @@ def _in_order(
         slo_class=np.zeros(prompt.size, dtype=np.int64) if plan.slo_class else None,
         classes=(plan.slo_class,) if plan.slo_class else (),
     )
-
-
-def _until_end(rates: Rates, end_s: float) -> Rates:
-    """Rates from 0 to the end, repeated where it lies later."""
-    period_s = float(rates.edges_s[-1])
-    rounds = math.ceil(end_s / period_s)
-    edges = np.concatenate([rates.edges_s[:-1] + n * period_s for n in range(rounds)])
-    every = np.tile(rates.rates_rps, rounds)
-    is_before = edges < end_s
-    return Rates(edges_s=np.append(edges[is_before], end_s), rates_rps=every[is_before])
 
 
 def _turns(sessions: Sessions, rng: np.random.Generator, session: Ints) -> Ints:

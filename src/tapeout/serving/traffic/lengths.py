@@ -11,7 +11,7 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 
-MOST_TOKENS = 1_000_000_000
+MOST_TOKENS = 100_000_000
 
 
 class TokenCounts(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.serving.traffic import scaling
-from tapeout.serving.traffic.arrivals import Rates, constant, first_times, renewal
+from tapeout.serving.traffic.arrivals import Rates, constant, first_times, renewal, repeated
 from tapeout.serving.traffic.generate import ClientPlan, Pairs, Sessions, generate
 from tapeout.serving.traffic.lengths import Fixed, LogNormal, Mixture, TokenCounts, histogram
 from tapeout.serving.traffic.readers import ReadOptions, read_clients, read_trace
@@ -107,9 +107,8 @@ def _clocked(trace: Trace, arrivals: ArrivalSection, seed: int) -> Trace:
     """Lengths of a file at new arrivals."""
     process, rates = renewal(arrivals.family, arrivals.cv), _rates(arrivals)
     times = first_times(process, trace.requests, stream(seed, "arrivals"))
-    period_s, each = float(rates.edges_s[-1]), rates.expected
-    rounds = np.floor(times / each)
-    arrival_s = rounds * period_s + rates.clock(times - rounds * each)
+    rounds = float(np.floor(times[-1] / rates.expected)) + 1.0
+    arrival_s = repeated(rates, rounds * float(rates.edges_s[-1])).clock(times)
     return replace(
         trace, arrival_s=arrival_s, source=f"{trace.source}; arrivals {process.words}, seed {seed}"
     )

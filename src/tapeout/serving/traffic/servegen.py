@@ -16,6 +16,7 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.serving.traffic.arrivals import Gamma, Renewal, Weibull, operational_times
+from tapeout.serving.traffic.generate import MOST_REQUESTS
 from tapeout.serving.traffic.lengths import Histogram, histogram
 from tapeout.serving.traffic.statistics import LengthStatistics
 from tapeout.serving.traffic.streams import stream
@@ -264,6 +265,11 @@ def generate_clients(
     if not in_part.any():
         raise InfeasibleError(f"{stats.source}: no window begins between {low:g} and {high:g} s")
     origin_s = float(stats.start_s[in_part].min())
+    expected = float(stats.expected[in_part & np.isin(stats.client, chosen)].sum()) * rate_factor
+    if expected > MOST_REQUESTS:
+        raise InfeasibleError(
+            f"{expected:.3g} requests are too many; give fewer clients or less time"
+        )
     parts = [
         _arrivals(
             stats, client, in_part, stream(seed, "servegen arrivals", int(client)), rate_factor
@@ -371,12 +377,19 @@ def assign_shards(loads: Floats, shards: int) -> Ints:
         Shard of each client. The largest shard is at most 4/3 of the best possible (R. L. Graham,
         "Bounds on multiprocessing timing anomalies", 1969).
 
+    Raises
+    ------
+    InfeasibleError
+        There is no shard.
+
     Examples
     --------
     >>> assign_shards(np.array([5.0, 4.0, 3.0, 2.0]), 2).tolist()
     [0, 1, 1, 0]
     """
-    heap = [(0.0, shard) for shard in range(max(shards, 1))]
+    if shards < 1:
+        raise InfeasibleError(f"{shards} shards hold nothing; give at least 1")
+    heap = [(0.0, shard) for shard in range(shards)]
     found = np.zeros(loads.size, dtype=np.int64)
     for client in np.argsort(-loads, kind="stable"):
         load, shard = heap[0]

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
 from tapeout.serving.traffic.arrivals import LEAST_CV, MOST_CV
+from tapeout.serving.traffic.generate import MOST_REQUESTS
 from tapeout.serving.traffic.lengths import MOST_TOKENS
 
-MOST_REQUESTS = 1_000_000_000
 MOST_SECONDS = 1e9
 MOST_RPS = 1e7
 MOST_CLIENTS = 100_000

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tapeout.errors import UnknownNameError
 from tapeout.serving.traffic.readers import own
-from tapeout.serving.traffic.readers.assemble import checked, collect
+from tapeout.serving.traffic.readers.assemble import collect
 from tapeout.serving.traffic.readers.azure import AzureReader
 from tapeout.serving.traffic.readers.base import (
     Reader,
@@ -19,11 +21,13 @@ from tapeout.serving.traffic.readers.base import (
     refused,
 )
 from tapeout.serving.traffic.readers.burstgpt import BurstGptReader
+from tapeout.serving.traffic.readers.checking import beyond, checked
 from tapeout.serving.traffic.readers.hashed import BAILIAN, LLMSERVINGSIM, MOONCAKE
 from tapeout.serving.traffic.readers.inference_perf import ReportReader, SharedPrefixReader
 from tapeout.serving.traffic.readers.lengths import SHAREGPT_LENGTHS, VIDUR, VIDUR_LENGTHS
 from tapeout.serving.traffic.readers.servegen import UNSUPPORTED, read_clients
 from tapeout.serving.traffic.readers.sniff import names_of
+from tapeout.serving.traffic.scaling import fits, take
 from tapeout.serving.traffic.servegen import generate_clients
 from tapeout.serving.traffic.trace import Trace
 
@@ -134,9 +138,15 @@ def _drawn(path: Path, options: ReadOptions) -> tuple[Trace, ReadReport]:
     """Requests of ServeGen clients: drawn, since the file has statistics only."""
     stats = read_clients(path)
     trace = generate_clients(stats, options.seed, window_s=options.window_s)
+    rows, tally = trace.requests, Tally()
+    if options.max_model_len is not None:
+        trace, left = fits(trace, options.max_model_len)
+        tally.drop(f"longer than {options.max_model_len:,} tokens", [], left)
+    if options.requests is not None and trace.requests > options.requests:
+        tally.drop(beyond(options), [], trace.requests - options.requests)
+        trace = take(trace, np.arange(options.requests))
     notes = [
-        f"{trace.requests:,} requests drawn from {stats.clients.size} clients"
-        f" with seed {options.seed}",
+        f"{rows:,} requests drawn from {stats.clients.size} clients with seed {options.seed}",
         UNSUPPORTED,
     ]
     if stats.unknown_fraction > 0.0:
@@ -147,8 +157,9 @@ def _drawn(path: Path, options: ReadOptions) -> tuple[Trace, ReadReport]:
     report = ReadReport(
         path=str(path),
         format=SERVEGEN,
-        rows=trace.requests,
+        rows=rows,
         kept=trace.requests,
+        dropped=tally.dropped(),
         notes=tuple(notes),
     )
     return trace, report

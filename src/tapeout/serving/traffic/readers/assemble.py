@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.serving.traffic.arrivals import Poisson, first_times
-from tapeout.serving.traffic.lengths import MOST_TOKENS
 from tapeout.serving.traffic.prefixes import Chains, expand, select
 from tapeout.serving.traffic.readers.base import (
     Reader,
@@ -21,10 +19,11 @@ from tapeout.serving.traffic.readers.base import (
     Rows,
     Tally,
     refused,
-    whole_numbers,
 )
+from tapeout.serving.traffic.readers.checking import beyond, checked
+from tapeout.serving.traffic.scaling import take
 from tapeout.serving.traffic.streams import stream
-from tapeout.serving.traffic.trace import Flags, Prefixes, Trace
+from tapeout.serving.traffic.trace import Prefixes, Trace
 
 GRID_SLACK = 0.01  # of a slot: stamps of Mooncake are up to 3 ms off their grid of 3 s
 NO_PARENT, ABSENT = -1, -2
@@ -32,105 +31,7 @@ ORPHANS = "{n} turns whose parent is not in the trace: they start on their own"
 SHORT = "{n} requests with another number of block identities than their length says"
 
 
-def checked(reader: Reader, path: Path, options: ReadOptions, tally: Tally) -> Iterator[Rows]:
-    """Yield the good rows in chunks; the others are counted.
-
-    Raises
-    ------
-    ProblemsError
-        A row is out of order and sorting was not asked for.
-    """
-    last, kept = -np.inf, 0
-    is_sorted = options.sort or reader.unordered
-    for rows in reader.rows(path, tally):
-        good = _good(reader, rows, options, tally)
-        if reader.timed and good.time_s.size and not is_sorted:
-            _check_order(path, good, last)
-            last = float(good.time_s[-1])
-        inside = _in_window(good, options, tally) if reader.timed else good
-        if options.requests is not None and kept + inside.row.size > options.requests:
-            inside = _take(inside, np.arange(options.requests - kept))
-        kept += inside.row.size
-        yield inside
-        if options.requests is not None and kept >= options.requests and not is_sorted:
-            tally.note(f"stopped after {kept:,} requests: the rest of the file was not read")
-            return
-        if options.window_s is not None and not is_sorted and last >= options.window_s[1]:
-            tally.note("stopped at the end of the window: the rest of the file was not read")
-            return
-
-
-def _good(reader: Reader, rows: Rows, options: ReadOptions, tally: Tally) -> Rows:
-    """Rows that are requests."""
-    keep = np.ones(rows.row.size, dtype=bool)
-
-    def leave_out(reason: str, bad: Flags) -> None:
-        tally.drop(reason, rows.line[keep & bad])
-        keep[bad] = False
-
-    if reader.timed:
-        leave_out("time missing or no number", ~np.isfinite(rows.time_s))
-        if not reader.from_first:
-            leave_out("negative time", rows.time_s < 0.0)
-    sides = (("input", rows.input_tokens), ("output", rows.output_tokens))
-    for side, tokens in sides:
-        leave_out(f"{side} tokens missing or no whole number", ~whole_numbers(tokens))
-        leave_out(f"negative {side} tokens", tokens < 0.0)
-        leave_out(f"more than {MOST_TOKENS:,} {side} tokens", tokens > MOST_TOKENS)
-    zero = (rows.input_tokens == 0.0) | (rows.output_tokens == 0.0)
-    if options.keep_failures:
-        tally.note("{n} requests with zero tokens kept with one token", int((zero & keep).sum()))
-    else:
-        leave_out("zero tokens (a failed request)", zero)
-    if rows.think_s is not None:
-        leave_out("think time is no time", ~np.isfinite(rows.think_s))
-    if options.max_model_len is not None:
-        longer = rows.input_tokens + rows.output_tokens > options.max_model_len
-        leave_out(f"longer than {options.max_model_len:,} tokens", longer)
-    return _take(rows, np.flatnonzero(keep))
-
-
-def _take(rows: Rows, at: Ints) -> Rows:
-    """Some of the rows; tokens of at least 1."""
-
-    def part(column: Ints | None) -> Ints | None:
-        return None if column is None else column[at]
-
-    return Rows(
-        line=rows.line[at],
-        row=rows.row[at],
-        time_s=rows.time_s[at] if rows.time_s.size else rows.time_s,
-        input_tokens=np.maximum(rows.input_tokens[at], 1.0),
-        output_tokens=np.maximum(rows.output_tokens[at], 1.0),
-        client=part(rows.client),
-        slo_class=part(rows.slo_class),
-        parent=part(rows.parent),
-        think_s=None if rows.think_s is None else rows.think_s[at],
-        blocks=None if rows.blocks is None else [rows.blocks[place] for place in at.tolist()],
-    )
-
-
-def _check_order(path: Path, rows: Rows, last: float) -> None:
-    before = np.concatenate([[last], rows.time_s[:-1]])
-    late = np.flatnonzero(rows.time_s < before)
-    if late.size:
-        place = int(late[0])
-        raise refused(
-            path,
-            f"its time {rows.time_s[place]:g} s is before that of the row above,"
-            f" {before[place]:g} s",
-            "ask for sorting (--sort)",
-            where=f"line {int(rows.line[place])}",
-        )
-
-
-def _in_window(rows: Rows, options: ReadOptions, tally: Tally) -> Rows:
-    if options.window_s is None:
-        return rows
-    low, high = options.window_s
-    is_in = (rows.time_s >= low) & (rows.time_s < high)
-    tally.drop(f"outside of {low:g} to {high:g} s", rows.line[~is_in])
-    return _take(rows, np.flatnonzero(is_in))
+_EMPTY = np.empty(0, dtype=np.int64)
 
 
 @dataclass(slots=True)
@@ -138,22 +39,26 @@ class _Columns:
     """Rows of all chunks, in lists of arrays."""
 
     chunks: list[Rows] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)  # blocks of each prompt
-    ids: list[int] = field(default_factory=list)
+    blocks: list[tuple[Ints, Ints] | None] = field(default_factory=list)  # sizes and numbers
     chains: Chains = field(default_factory=Chains)
 
     def add(self, rows: Rows, block_tokens: int, tally: Tally) -> None:
-        """Take a chunk; block identities become numbers and are forgotten."""
-        if rows.blocks is not None:
-            wrong = 0
-            for ids, tokens in zip(rows.blocks, rows.input_tokens.tolist(), strict=True):
-                whole, rest = divmod(int(tokens), block_tokens)
-                blocks = whole + (rest > 0 and len(ids) > whole)
-                wrong += bool(ids) and not whole <= len(ids) <= whole + (rest > 0)
-                self.ids += self.chains.number(ids, blocks)
-                self.sizes.append(blocks)
-            tally.note(SHORT, wrong)
-        self.chunks.append(rows)
+        """Take a chunk; block identities become numbers and lines are forgotten."""
+        found = None if rows.blocks is None else self._numbered(rows, block_tokens, tally)
+        self.blocks.append(found)
+        self.chunks.append(replace(rows, line=_EMPTY, blocks=None))
+
+    def _numbered(self, rows: Rows, block_tokens: int, tally: Tally) -> tuple[Ints, Ints]:
+        sizes, numbers, wrong = [], [], 0
+        blocks = rows.blocks or [()] * rows.row.size
+        for ids, tokens in zip(blocks, rows.input_tokens.tolist(), strict=True):
+            whole, rest = divmod(int(tokens), block_tokens)
+            size = whole + (rest > 0 and len(ids) > whole)
+            wrong += bool(ids) and not whole <= len(ids) <= whole + (rest > 0)
+            numbers += self.chains.number(ids, size)
+            sizes.append(size)
+        tally.note(SHORT, wrong)
+        return np.array(sizes, dtype=np.int64), np.array(numbers, dtype=np.int64)
 
     def column(self, name: str) -> Floats:
         """Return a column over all chunks."""
@@ -170,14 +75,19 @@ class _Columns:
             ]
         )
 
-    def prefixes(self, block_tokens: int) -> Prefixes | None:
+    def prefixes(self, block_tokens: int, tally: Tally) -> Prefixes | None:
         """Return the identities of all prompts, those of partial blocks too."""
-        if all(one.blocks is None for one in self.chunks):
+        if all(one is None for one in self.blocks):
             return None
+        found = [
+            self._numbered(rows, block_tokens, tally) if one is None else one
+            for one, rows in zip(self.blocks, self.chunks, strict=True)
+        ]
+        sizes = np.concatenate([one for one, _ in found])
         return Prefixes(
             block_tokens=block_tokens,
-            offsets=np.concatenate([[0], np.cumsum(np.array(self.sizes, dtype=np.int64))]),
-            ids=np.array(self.ids, dtype=np.int64),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            ids=np.concatenate([numbers for _, numbers in found]),
             count=self.chains.count,
         )
 
@@ -189,7 +99,11 @@ def collect(reader: Reader, path: Path, options: ReadOptions) -> Result:
     ------
     ProblemsError
         The file cannot be read, or has no request.
+    InfeasibleError
+        Fewer than one request is asked for, or blocks of a size that does not divide the file's.
     """
+    if options.requests is not None and options.requests < 1:
+        raise InfeasibleError(f"{options.requests} requests are none; ask for at least 1")
     tally, columns = Tally(), _Columns()
     for rows in checked(reader, path, options, tally):
         columns.add(rows, reader.block_tokens or 1, tally)
@@ -198,15 +112,24 @@ def collect(reader: Reader, path: Path, options: ReadOptions) -> Result:
         why = "; ".join(f"{one.rows:,} rows: {one.reason}" for one in tally.dropped())
         raise refused(path, f"no request in it ({why or 'no rows'})", "see docs/traffic.md")
     trace = _trace(reader, path, columns, options, tally)
+    if options.requests is not None and trace.requests > options.requests:
+        trace = _cut(trace, options, tally)
     report = ReadReport(
         path=str(path),
         format=reader.name,
         rows=tally.rows,
-        kept=kept,
+        kept=trace.requests,
         dropped=tally.dropped(),
         notes=tally.said(),
     )
     return trace, report
+
+
+def _cut(trace: Trace, options: ReadOptions, tally: Tally) -> Trace:
+    """The first requests after sorting; their lines are not known any more."""
+    assert options.requests is not None
+    tally.drop(beyond(options), [], trace.requests - options.requests)
+    return take(trace, np.arange(options.requests))
 
 
 def _trace(
@@ -234,14 +157,14 @@ def _trace(
     assert arrival_s is not None
     unnamed = _unnamed_class(columns, tally)
     if options.window_s is not None:
-        arrival_s = arrival_s - options.window_s[0]
+        arrival_s = np.maximum(arrival_s - options.window_s[0], 0.0)
     elif arrival_s[0] < 0.0:
         arrival_s = arrival_s - arrival_s[0]
     return Trace(
         arrival_s=arrival_s,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        prefixes=_prefixes(path, columns, options, order, reader.block_tokens),
+        prefixes=_prefixes(path, columns, options, order, (reader.block_tokens, tally)),
         client=whole(columns.optional("client", 0.0)),
         parent=_parents(columns, order, tally),
         think_s=ordered(columns.optional("think_s", 0.0)),
@@ -293,9 +216,14 @@ def _spread(times: Floats, grid_s: float, rng: np.random.Generator, tally: Tally
 
 
 def _prefixes(
-    path: Path, columns: _Columns, options: ReadOptions, order: Ints | None, block_tokens: int
+    path: Path,
+    columns: _Columns,
+    options: ReadOptions,
+    order: Ints | None,
+    blocks: tuple[int, Tally],
 ) -> Prefixes | None:
-    found = columns.prefixes(block_tokens)
+    block_tokens, tally = blocks
+    found = columns.prefixes(block_tokens, tally)
     if found is None:
         return None
     if not options.partial_blocks:

@@ -154,10 +154,11 @@ class Tally:
     notes: dict[str, int] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)  # names of service classes
 
-    def drop(self, reason: str, lines: Sequence[int] | Ints) -> None:
-        """Count rows that are left out."""
-        if len(lines):
-            self.counts[reason] = self.counts.get(reason, 0) + len(lines)
+    def drop(self, reason: str, lines: Sequence[int] | Ints, count: int | None = None) -> None:
+        """Count rows that are left out; `count` where their lines are not known."""
+        rows = len(lines) if count is None else count
+        if rows:
+            self.counts[reason] = self.counts.get(reason, 0) + rows
             shown = self.lines.setdefault(reason, [])
             shown.extend(int(one) for one in lines[: LINES_SHOWN - len(shown)])
 

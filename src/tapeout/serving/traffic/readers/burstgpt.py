@@ -63,6 +63,8 @@ class BurstGptReader:
 
 def _codes(names: list[str], models: dict[str, int], tally: Tally) -> Ints:
     """Number the models: they are the classes of the trace."""
+    if not models:
+        tally.note("the classes of the trace are the models of the file")
     for name in names:
         if name not in models:
             models[name] = tally.classes.setdefault(name, len(tally.classes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class HashedReader:
     ids: str
     block_tokens: int
     grid_s: float = 0.0
+    raw_ids: str = ""
     identity: str = ""
     parent: str = ""
     kind: str = ""
@@ -43,13 +45,14 @@ class HashedReader:
     def recognises(self, names: frozenset[str]) -> bool:
         """Whether all keys are there, those of turns included."""
         turns = {self.identity, self.parent} - {""}
-        return names >= {self.time, self.input, self.output, self.ids} | turns
+        has_ids = self.ids in names or self.raw_ids in names
+        return has_ids and names >= {self.time, self.input, self.output} | turns
 
     def rows(self, path: Path, tally: Tally) -> Iterator[Rows]:
         """Yield the records in chunks."""
         chats: dict[str, int] = {}
         for records in json_chunks(path, tally):
-            blocks, bad = id_lists([one.get(self.ids) for one in records.records])
+            blocks, bad = id_lists([self._ids(one) for one in records.records])
             tally.note(NO_IDS, int(bad.sum()))
             yield Rows(
                 line=records.line,
@@ -63,10 +66,21 @@ class HashedReader:
                 blocks=blocks,
             )
 
+    def _ids(self, record: dict[str, Any]) -> object:
+        """Identities of blocks, made of the tokens themselves where the file has those."""
+        tokens = record.get(self.raw_ids)
+        if self.ids in record or not isinstance(tokens, list):
+            return record.get(self.ids)
+        size = self.block_tokens
+        full = len(tokens) // size * size
+        return [str(tokens[begin : begin + size]) for begin in range(0, full, size)]
+
     def _classes(self, records: Records, tally: Tally) -> Ints | None:
         if not self.kind:
             return None
         names = [str(one.get(self.kind, "")) for one in records.records]
+        if not tally.classes:
+            tally.note(f"the classes of the trace are the values of {self.kind!r}")
         codes = [tally.classes.setdefault(name, len(tally.classes)) for name in names]
         return np.array(codes, dtype=np.int64)
 
@@ -115,7 +129,7 @@ BAILIAN = HashedReader(
     kind="type",
 )
 
-# casys-kaist/LLMServingSim, token ids replaced by identities of full blocks
+# casys-kaist/LLMServingSim: with token ids, or with identities of full blocks in their place
 LLMSERVINGSIM = HashedReader(
     name="llmservingsim",
     title="LLMServingSim workload, JSON lines, blocks of 16 tokens",
@@ -124,5 +138,6 @@ LLMSERVINGSIM = HashedReader(
     input="input_toks",
     output="output_toks",
     ids="prefix_block_ids",
+    raw_ids="input_tok_ids",
     block_tokens=16,
 )

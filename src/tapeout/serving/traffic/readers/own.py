@@ -32,13 +32,6 @@ NO_IDS = "{n} requests without a list of block identities: their prompts share n
 TURN = "{n} rows whose turn is not one more than their parent's: the parent counts"
 
 
-@dataclass(slots=True)
-class _Turns:
-    """Turn numbers of rows that were read, to compare with those written."""
-
-    of_row: dict[int, int]
-
-
 def check_columns(path: Path, names: Sequence[str]) -> None:
     """Refuse columns that are not known, and a table without the needed ones.
 

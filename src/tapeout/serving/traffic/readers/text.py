@@ -90,6 +90,7 @@ def csv_chunks(
     ProblemsError
         A needed column is missing or stands twice, or the file cannot be read.
     """
+    csv.field_size_limit(MOST_LINE)  # for the process: a cell holds all identities of a prompt
     with opened(path) as stream:
         reader = csv.reader(lines(path, stream))
         try:
@@ -154,6 +155,9 @@ class Records:
         return np.array([_number(one.get(key)) for one in self.records], dtype=np.float64)
 
 
+JSON_ROWS = 1 << 13  # fewer: a record may hold thousands of identities
+
+
 def json_chunks(path: Path, tally: Tally) -> Iterator[Records]:
     """Yield records of a JSON-lines file; lines that are no object are counted and left out."""
     with opened(path) as stream:
@@ -171,7 +175,7 @@ def json_chunks(path: Path, tally: Tally) -> Iterator[Records]:
             records.append(record)
             at.append(number)
             rows.append(tally.rows - 1)
-            if len(records) == CHUNK_ROWS:
+            if len(records) == JSON_ROWS:
                 yield _records(records, at, rows)
                 records, at, rows = [], [], []
         if records:
