@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -290,20 +290,19 @@ _KEYS = {
 }
 
 
-def _problem(error: object) -> Problem:
+def _problem(error: Any) -> Problem:
     """A pydantic error with a dotted path: clients[2].arrivals.cv."""
-    found = dict(error)  # type: ignore[call-overload]
     path = ""
-    for part in found["loc"]:
+    for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     remedy = ""
-    if found["type"] == "extra_forbidden":
-        close = nearest(str(found["loc"][-1]), _KEYS)
+    if error["type"] == "extra_forbidden":
+        close = nearest(str(error["loc"][-1]), _KEYS)
         remedy = f"did you mean {did_you_mean(close)}?" if close else "remove it"
-    is_shown = found["type"] not in ("missing", "value_error")
+    is_shown = error["type"] not in ("missing", "value_error")
     return Problem(
         path=path or "spec",
-        value=repr(found["input"])[:60] if is_shown else "",
-        message=str(found["msg"]).removeprefix("Value error, ").lower(),
+        value=repr(error["input"])[:60] if is_shown else "",
+        message=str(error["msg"]).removeprefix("Value error, ").lower(),
         remedy=remedy,
     )
