@@ -1,6 +1,7 @@
 """The own table: three forms, what is refused, and that writing and reading are inverse."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tapeout.errors import InfeasibleError, ProblemsError
@@ -70,9 +71,7 @@ def test_other_endings_and_block_sizes_are_not_written(tmp_path, trace):
         write_trace(tmp_path / "out.xlsx", trace)
     one = np.array([512])
     blocks = Prefixes(block_tokens=512, offsets=np.array([0, 1]), ids=np.array([0]), count=1)
-    wide = Trace(
-        arrival_s=np.array([0.0]), input_tokens=one, output_tokens=one, prefixes=blocks
-    )
+    wide = Trace(arrival_s=np.array([0.0]), input_tokens=one, output_tokens=one, prefixes=blocks)
     with pytest.raises(InfeasibleError, match="blocks of 16"):
         write_trace(tmp_path / "out.csv", wide)
     assert not list(tmp_path.iterdir())
@@ -95,8 +94,6 @@ def test_other_columns_are_refused_with_a_suggestion(tmp_path, head, message):
 
 
 def test_other_keys_and_parquet_columns_are_refused_too(tmp_path):
-    import polars as pl
-
     path = tmp_path / "own.jsonl"
     path.write_text('{"arrival_s":1,"input_tokens":1,"output_tokens":1,"clint":4}\n')
     with pytest.raises(ProblemsError, match="did you mean 'client'"):
@@ -148,8 +145,7 @@ def test_turns_follow_their_parents_when_rows_are_sorted(tmp_path):
 def test_blocks_of_another_size_are_refused(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(
-        "arrival_s,input_tokens,output_tokens,prefix_block_ids,block_tokens\n"
-        '0,64,5,"[1,2]",32\n'
+        'arrival_s,input_tokens,output_tokens,prefix_block_ids,block_tokens\n0,64,5,"[1,2]",32\n'
     )
     with pytest.raises(ProblemsError, match="block_tokens must be 16"):
         read_trace(path)

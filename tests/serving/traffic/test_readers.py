@@ -23,7 +23,8 @@ BURST_1 = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Typ
 45,ChatGPT,1087,0,1087,Conversation log
 118,GPT-4,417,276,693,API log
 """
-BURST_3 = """Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type
+BURST_3 = """Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,\
+Total tokens,Log Type
 5,a,2.5,ChatGPT,472,18,490,Conversation log
 45,,1.0,GPT-4,100,10,110,API log
 118,a,3.0,ChatGPT,600,276,876,Conversation log
@@ -216,7 +217,7 @@ def test_inference_perf_shared_prefixes_share_full_blocks(written):
 
 
 def test_inference_perf_reports_are_sorted_and_failures_counted(written):
-    def row(start, tokens, error=None, new=False):
+    def row(start, tokens, error=None, *, new=False):
         info = (
             {"request_metrics": {"text": {"input_tokens": tokens}},
              "response_metrics": {"output_tokens": 7}}

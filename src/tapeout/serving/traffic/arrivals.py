@@ -205,8 +205,8 @@ def first_times(process: Renewal, count: int, rng: np.random.Generator) -> Float
     """First `count` requests of a process of rate 1, shape (count,)."""
     if count < 1:
         return np.empty(0)
-    gaps = process.gaps(rng, count - 1) if count > 1 else np.empty(0)
-    return np.cumsum(np.concatenate([[process.first(rng)], gaps]))
+    first = process.first(rng)  # before the gaps, as in `operational_times`
+    return np.cumsum(np.concatenate([[first], process.gaps(rng, count - 1)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

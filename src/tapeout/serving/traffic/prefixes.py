@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tapeout.numerics import Ints
-from tapeout.serving.traffic.trace import Prefixes
+from tapeout.serving.traffic.trace import Flags, Prefixes
+
+_SPARSE = 8  # numbers for each block
 
 
 @dataclass(slots=True)
@@ -62,12 +64,24 @@ def dense(block_tokens: int, offsets: Ints, ids: Ints) -> Prefixes:
     ids : array of int, shape (block,)
         Chained.
     """
-    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
-    rank = np.empty(first.size, dtype=np.int64)
-    rank[np.argsort(first, kind="stable")] = np.arange(first.size)
-    return Prefixes(
-        block_tokens=block_tokens, offsets=offsets, ids=rank[place], count=int(first.size)
-    )
+    most = int(ids.max(initial=-1)) + 1
+    if most > _SPARSE * ids.size + 1:  # too far apart for a table
+        distinct, ids = np.unique(ids, return_inverse=True)
+        most = int(distinct.size)
+    is_first = first_of_each(ids, most)
+    number = np.empty(most, dtype=np.int64)
+    count = int(is_first.sum())
+    number[ids[is_first]] = np.arange(count)
+    return Prefixes(block_tokens=block_tokens, offsets=offsets, ids=number[ids], count=count)
+
+
+def first_of_each(ids: Ints, count: int) -> Flags:
+    """Whether each entry is the first of its number, shape (block,); numbers are below `count`."""
+    first = np.empty(count, dtype=np.int64)
+    first[ids[::-1]] = np.arange(ids.size - 1, -1, -1)  # of equal ones the last assignment stays
+    is_first = np.zeros(ids.size, dtype=bool)
+    is_first[first[ids]] = True
+    return is_first
 
 
 def select(prefixes: Prefixes, requests: Ints) -> Prefixes:

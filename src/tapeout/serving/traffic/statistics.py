@@ -8,6 +8,7 @@ import numpy as np
 
 from tapeout.constants import MINUTE_S
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.traffic.prefixes import first_of_each
 from tapeout.serving.traffic.trace import Prefixes, Trace
 
 NAN = float("nan")
@@ -129,10 +130,7 @@ def hit_blocks(prefixes: Prefixes) -> Ints:
 
     Identities are chained, so a block was seen before only if all blocks ahead of it were.
     """
-    seen_first = np.zeros(prefixes.ids.size, dtype=bool)
-    _, first = np.unique(prefixes.ids, return_index=True)
-    seen_first[first] = True
-    news = np.concatenate([[0], np.cumsum(seen_first)])
+    news = np.concatenate([[0], np.cumsum(first_of_each(prefixes.ids, prefixes.count))])
     sizes = np.diff(prefixes.offsets)
     hits: Ints = sizes - (news[prefixes.offsets[1:]] - news[prefixes.offsets[:-1]])
     return hits
