@@ -170,6 +170,8 @@ def test_a_session_carries_its_history_with_what_was_generated():
     assert (trace.input_tokens[later] == trace.input_tokens[parent] + 10 + 100).all()
     assert trace.arrival_s[later] == pytest.approx(trace.arrival_s[parent] + 20.0)
     assert (trace.think_s[later] == 20.0).all()
+    assert (trace.client[later] == trace.client[parent]).all()
+    assert np.unique(trace.client).size == (trace.parent < 0).sum()
     assert (trace.think_s[trace.parent < 0] == 0.0).all()
 
 

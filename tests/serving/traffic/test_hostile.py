@@ -1,7 +1,6 @@
 """Files that are wrong: every row is in the trace, counted, or refused."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -203,4 +202,4 @@ def test_any_bytes_give_a_trace_or_a_message(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(TapeoutError):
         read_trace(path)
-    assert os.path.getsize(path) == len(content)
+    assert path.stat().st_size == len(content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from tapeout.numerics import Floats, Ints
 from tapeout.serving.traffic.arrivals import Rates, Renewal, operational_times, repeated
 from tapeout.serving.traffic.lengths import TokenCounts
 from tapeout.serving.traffic.prefixes import dense
-from tapeout.serving.traffic.scaling import merge, take
+from tapeout.serving.traffic.scaling import merge, roots, take
 from tapeout.serving.traffic.streams import stream
 from tapeout.serving.traffic.trace import Prefixes, Trace
 
@@ -74,6 +74,7 @@ class ClientPlan:
     shared_tokens, groups : int
         Every prompt, and every session, begins with one of `groups` prompts of `shared_tokens`.
     sessions : Sessions, optional
+        Each is a client of its own in the trace, for routers that keep a user in one place.
     slo_class : str
     """
 
@@ -147,7 +148,16 @@ def _until(plans: Sequence[ClientPlan], seed: int, end_s: float, source: str) ->
     parts = [_client(plan, seed, number, end_s) for number, plan in enumerate(plans)]
     if not sum(one.requests for one in parts):
         raise InfeasibleError(f"no request arrives in {end_s:g} s; give more time or a higher rate")
-    return merge(parts, f"{source}, seed {seed}")
+    numbered = [_numbered(one, number, len(plans)) for number, one in enumerate(parts)]
+    return merge(numbered, f"{source}, seed {seed}")
+
+
+def _numbered(trace: Trace, number: int, plans: int) -> Trace:
+    """Requests of a plan have its number, sessions one each: their user's."""
+    if trace.parent is None:
+        return replace(trace, client=np.full(trace.requests, number, dtype=np.int64))
+    _, session = np.unique(roots(trace), return_inverse=True)
+    return replace(trace, client=number + plans * (session + 1))
 
 
 def _client(plan: ClientPlan, seed: int, number: int, end_s: float) -> Trace:
@@ -171,12 +181,11 @@ def _client(plan: ClientPlan, seed: int, number: int, end_s: float) -> Trace:
     arrival_s = starts_s[session] + waits - waits[first]
     group = stream(seed, "shared prompts", number).integers(plan.groups, size=starts_s.size)
     prompt = context - out
-    return _in_order(plan, number, arrival_s, first, think_s, (prompt, out, session, group))
+    return _in_order(plan, arrival_s, first, think_s, (prompt, out, session, group))
 
 
 def _in_order(
     plan: ClientPlan,
-    number: int,
     arrival_s: Floats,
     first: Ints,
     think_s: Floats,
@@ -196,7 +205,6 @@ def _in_order(
         prefixes=_prefixes(plan, prompt[order], session[order], group)
         if has_sessions or shares
         else None,
-        client=np.full(prompt.size, number, dtype=np.int64),
         parent=parent if has_sessions else None,
         think_s=think_s[order] if has_sessions else None,
         slo_class=np.zeros(prompt.size, dtype=np.int64) if plan.slo_class else None,
