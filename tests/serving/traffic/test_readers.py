@@ -80,6 +80,13 @@ def test_a_zone_shifts_the_stamp():
     assert first == third
 
 
+def test_stamps_of_one_length_are_read_as_one_by_one():
+    alike = [f"2024-05-10 00:00:{n:02d}.5" for n in range(60)]
+    assert stamps_ns(alike).tolist() == [int(stamps_ns([one])[0]) for one in alike]
+    mixed = ["2024-05-10 00:00:00.000000", "2024-05-10 00:00:00.0+0100"]
+    assert np.diff(stamps_ns(mixed)).tolist() == [-3600 * 10**9]
+
+
 # BurstGPT
 
 

@@ -23,7 +23,7 @@ from tapeout.numerics import Floats
 MOST_CV = 100.0
 MOST_WINDOWS = 10_000_000
 LEAST_CV = 0.01
-_MOST_GAPS = 2**20 - 1  # drawn at once
+_MOST_GAPS = 1_000_000  # drawn at once
 
 
 class Renewal(Protocol):

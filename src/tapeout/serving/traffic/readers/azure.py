@@ -19,6 +19,7 @@ from tapeout.serving.traffic.readers.base import Rows, Tally
 from tapeout.serving.traffic.readers.text import csv_chunks, text_numbers
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+UTC = "+00:00"
 NO_TIME = np.iinfo(np.int64).min
 _ZONE = re.compile(r"(?:Z|([+-])(\d\d):?(\d\d))$")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?")
@@ -70,6 +71,9 @@ def stamps_ns(texts: list[str]) -> Ints:
     >>> int(b - a)
     100
     """
+    alike = _alike(texts)
+    if alike is not None:
+        return alike
     bodies, shifts = [], np.zeros(len(texts), dtype=np.int64)
     for place, text in enumerate(texts):
         body = text.strip()
@@ -85,6 +89,22 @@ def stamps_ns(texts: list[str]) -> Ints:
     except ValueError:  # a thirteenth month somewhere
         stamps = np.array([_one(body) for body in bodies], dtype=np.int64)
     return np.where(stamps == NO_TIME, NO_TIME, stamps - shifts * _NS_PER_MINUTE)
+
+
+def _alike(texts: list[str]) -> Ints | None:
+    """Stamps of one length, without a zone or all in UTC: three times faster; None for others."""
+    if not texts or len({len(text) for text in texts}) > 1:
+        return None
+    if all(text.endswith(UTC) for text in texts):
+        texts = [text[: -len(UTC)] for text in texts]
+    every = "".join(texts)
+    has_zone = "+" in every or "Z" in every or every.count("-") != 2 * len(texts)
+    if has_zone or not _STAMP.fullmatch(texts[0]):
+        return None
+    try:
+        return np.array(texts, dtype="datetime64[ns]").astype(np.int64)
+    except ValueError:  # no stamp somewhere
+        return None
 
 
 def _one(body: str) -> int:

@@ -180,38 +180,42 @@ class Tally:
 
 
 class Reader(Protocol):
-    """A format.
-
-    Attributes
-    ----------
-    name, title : str
-        As given to `--format`; for people.
-    timed : bool
-        Rows have arrival times.
-    from_first : bool
-        Times count from the first row: clock time, or seconds since an unknown start.
-    unordered : bool
-        Rows are in no order, so they are always sorted.
-    block_tokens : int
-        Tokens of a prefix block; 0 where the format has none.
-    grid_s : float
-        Step of coarse time stamps; 0 for fine ones. [s]
-    """
+    """A format."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """As given to `--format`."""
+        ...
+
     @property
-    def title(self) -> str: ...  # noqa: D102
+    def title(self) -> str:
+        """For people."""
+        ...
+
     @property
-    def timed(self) -> bool: ...  # noqa: D102
+    def timed(self) -> bool:
+        """Rows have arrival times."""
+        ...
+
     @property
-    def from_first(self) -> bool: ...  # noqa: D102
+    def from_first(self) -> bool:
+        """Times count from the first row: clock time, or seconds since an unknown start."""
+        ...
+
     @property
-    def unordered(self) -> bool: ...  # noqa: D102
+    def unordered(self) -> bool:
+        """Rows are in no order, so they are always sorted."""
+        ...
+
     @property
-    def block_tokens(self) -> int: ...  # noqa: D102
+    def block_tokens(self) -> int:
+        """Tokens of a prefix block; 0 where the format has none."""
+        ...
+
     @property
-    def grid_s(self) -> float: ...  # noqa: D102
+    def grid_s(self) -> float:
+        """Step of coarse time stamps; 0 for fine ones. [s]."""
+        ...
 
     def recognises(self, names: frozenset[str]) -> bool:
         """Whether a header or the keys of a first record are those of the format."""
