@@ -43,11 +43,19 @@ def trace():
     )
 
 
+def test_columns_are_of_sixty_four_bits(trace):
+    for name in ("input_tokens", "output_tokens", "client", "parent", "slo_class"):
+        assert getattr(trace, name).dtype == np.int64, name
+    assert trace.prefixes.ids.dtype == trace.prefixes.offsets.dtype == np.int64
+    assert trace.arrival_s.dtype == trace.think_s.dtype == np.float64
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_written_is_read_again(tmp_path, trace, suffix):
     path = tmp_path / f"deep/out.{suffix}"
     write_trace(path, trace)
     found, report = read_trace(path)
+    test_columns_are_of_sixty_four_bits(found)
     assert report.dropped == report.notes == ()
     assert found.arrival_s == pytest.approx(trace.arrival_s, abs=1e-6)
     assert found.think_s == pytest.approx(trace.think_s, abs=1e-6)

@@ -115,8 +115,14 @@ def test_a_part_of_the_day_and_another_rate(written):
     part = generate_clients(stats, 5, window_s=(600.0, 1200.0))
     assert set(part.client.tolist()) == {0}
     assert 0.0 <= part.arrival_s[0] < part.arrival_s[-1] < 600.0
+    every = generate_clients(stats, 5)
+    is_in = (every.arrival_s >= 600.0) & (every.arrival_s < 1200.0)
+    assert part.arrival_s == pytest.approx(every.arrival_s[is_in] - 600.0)
+    assert (part.output_tokens == every.output_tokens[is_in]).all()
     double = generate_clients(stats, 5, rate_factor=2.0)
-    assert double.requests / generate_clients(stats, 5).requests == pytest.approx(2.0, rel=0.1)
+    assert double.requests / every.requests == pytest.approx(2.0, rel=0.1)
+    first, more = (one.input_tokens[one.client == 3][:400] for one in (every, double))
+    assert (first == more).all()
 
 
 def test_wrong_wishes_are_refused(written):
@@ -148,6 +154,10 @@ def test_the_largest_shard_is_not_much_larger_than_the_mean():
         ("0,0,-1,1,Gamma,1,1\n", "rate_rps = -1"),
         ("0,0,nan,1,Gamma,1,1\n", "rate_rps = nan"),
         ("0,0,1,1,Gamma,0,1\n", "param1 = 0"),
+        ("0,0,1,1,Gamma,1e-300,1\n", "param1 = 1e-300"),
+        ("0,0,1,1,Weibull,0.001,1\n", "param1 = 0.001"),
+        ("0,100,1,1,Gamma,1,1\n", "no multiple of 600"),
+        ("0,0,1,1,Gamma,1,1\n0,0,2,1,Gamma,1,1\n", "client 0 has the window at 0 s twice"),
         ("x,0,1,1,Gamma,1,1\n", "line 2"),
         ("0,0\n", "line 2"),
         ("", "has no windows"),

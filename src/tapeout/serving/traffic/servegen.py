@@ -111,6 +111,10 @@ class ClientStatistics:
         shape = float(self.shape[window])
         return Gamma(shape) if self.is_gamma[window] else Weibull(shape)
 
+    def key(self, window: int) -> tuple[int, int]:
+        """Client and place in time of a window: what its random streams depend on."""
+        return int(self.client[window]), max(int(self.start_s[window] // self.window_s), 0)
+
     def pooled(self) -> ClientLengths:
         """Lengths of all clients that have them, weighted by their requests in each period.
 
@@ -237,14 +241,14 @@ def generate_clients(
     ----------
     stats : ClientStatistics
     seed : int
-        A client's requests depend on it and on the client's number alone.
+        The requests of a window depend on it, on the client's number and on the time alone.
     clients : sequence of int, optional
         Which ones; all. The requests of a client do not depend on who else is drawn.
     window_s : (float, float), optional
         Part of the day, from the beginning of the statistics; windows that begin in it are drawn
         whole. [s]
     rate_factor : float
-        More requests of the same shapes.
+        More requests of the same shapes; the first ones have the same lengths.
 
     Returns
     -------
@@ -271,9 +275,7 @@ def generate_clients(
             f"{expected:.3g} requests are too many; give fewer clients or less time"
         )
     parts = [
-        _arrivals(
-            stats, client, in_part, stream(seed, "servegen arrivals", int(client)), rate_factor
-        )
+        _arrivals(stats, np.flatnonzero((stats.client == client) & in_part), seed, rate_factor)
         for client in chosen
     ]
     return _merged(stats, seed, chosen, parts, origin_s)
@@ -291,34 +293,42 @@ def _chosen(stats: ClientStatistics, clients: Sequence[int] | None) -> Ints:
     return chosen
 
 
-def _arrivals(
-    stats: ClientStatistics,
-    client: int,
-    in_part: Flags,
-    rng: np.random.Generator,
-    rate_factor: float,
-) -> Floats:
-    """Times of one client, ascending. [s]."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """Times of one client, ascending, and how many of them each of its windows has."""
+
+    time_s: Floats
+    windows: Ints
+    counts: list[int]
+
+
+def _arrivals(stats: ClientStatistics, windows: Ints, seed: int, rate_factor: float) -> _Drawn:
+    """Draw the windows of one client, each from a stream of its own."""
     parts = []
-    for window in np.flatnonzero((stats.client == client) & in_part):
+    for window in windows.tolist():
         rate_rps = float(stats.rate_rps[window]) * rate_factor
-        times = operational_times(stats.process(int(window)), rate_rps * stats.window_s, rng)
+        rng = stream(seed, "servegen arrivals", *stats.key(window))
+        times = operational_times(stats.process(window), rate_rps * stats.window_s, rng)
         times /= rate_rps
         times += stats.start_s[window]
         parts.append(times)
-    return np.concatenate(parts) if parts else np.empty(0)
+    return _Drawn(
+        time_s=np.concatenate(parts) if parts else np.empty(0),
+        windows=windows,
+        counts=[part.size for part in parts],
+    )
 
 
 def _merged(
-    stats: ClientStatistics, seed: int, chosen: Ints, parts: list[Floats], origin_s: float
+    stats: ClientStatistics, seed: int, chosen: Ints, parts: list[_Drawn], origin_s: float
 ) -> Trace:
     """Bring clients into one order, and draw their lengths straight into place.
 
     Only one array of the whole length besides the columns is held at a time.
     """
-    sizes = [part.size for part in parts]
+    sizes = [part.time_s.size for part in parts]
     total = sum(sizes)
-    place = np.argsort(np.concatenate(parts) if parts else np.empty(0), kind="stable")
+    place = np.argsort(np.concatenate([part.time_s for part in parts]), kind="stable")
     back = np.empty(total, dtype=np.int64)
     back[place] = np.arange(total)
     del place
@@ -327,18 +337,13 @@ def _merged(
     inputs, outputs = (np.empty(total, dtype=np.int64) for _ in range(2))
     pool, begin = None if not stats.unknown_fraction else stats.pooled(), 0
     for client, size in zip(chosen.tolist(), sizes, strict=True):
-        where, times = back[begin : begin + size], parts.pop(0)
+        where, part = back[begin : begin + size], parts.pop(0)
         begin += size
         lengths = stats.lengths.get(client, pool)
         assert lengths is not None
-        arrival_s[where] = times - origin_s
+        arrival_s[where] = part.time_s - origin_s
         client_of[where] = client
-        inputs[where] = _lengths(
-            lengths.input_tokens, lengths, times, stream(seed, "servegen input", client)
-        )
-        outputs[where] = _lengths(
-            lengths.output_tokens, lengths, times, stream(seed, "servegen output", client)
-        )
+        inputs[where], outputs[where] = _lengths(stats, lengths, part, seed)
     return Trace(
         arrival_s=arrival_s,
         input_tokens=inputs,
@@ -349,17 +354,19 @@ def _merged(
 
 
 def _lengths(
-    side: tuple[Histogram, ...], lengths: ClientLengths, times: Floats, rng: np.random.Generator
-) -> Ints:
-    """Token counts of one client, by period."""
-    levels = rng.random(times.size)
-    found = np.empty(times.size, dtype=np.int64)
-    ends = np.searchsorted(times, lengths.starts_s[1:])
+    stats: ClientStatistics, lengths: ClientLengths, part: _Drawn, seed: int
+) -> tuple[Ints, Ints]:
+    """Input and output tokens of one client."""
+    inputs, outputs = (np.empty(part.time_s.size, dtype=np.int64) for _ in range(2))
+    periods = lengths.period(stats.start_s[part.windows]).tolist()
     begin = 0
-    for one, end in zip(side, [*ends.tolist(), times.size], strict=True):
-        found[begin:end] = one.at(levels[begin:end])
-        begin = end
-    return found
+    for window, period, count in zip(part.windows.tolist(), periods, part.counts, strict=True):
+        levels = stream(seed, "servegen lengths", *stats.key(window)).random((count, 2))
+        where = slice(begin, begin + count)
+        inputs[where] = lengths.input_tokens[period].at(levels[:, 0])
+        outputs[where] = lengths.output_tokens[period].at(levels[:, 1])
+        begin += count
+    return inputs, outputs
 
 
 def assign_shards(loads: Floats, shards: int) -> Ints:

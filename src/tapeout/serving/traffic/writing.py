@@ -15,6 +15,7 @@ from tapeout.serving.traffic.trace import Trace
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 _ROWS = 10_000  # written at once
+_DIGITS = 6  # of times: microseconds
 
 
 def write_trace(path: Path | str, trace: Trace) -> None:
@@ -53,14 +54,14 @@ def write_trace(path: Path | str, trace: Trace) -> None:
 def _columns(trace: Trace, part: slice) -> dict[str, list[Any]]:
     """Columns that the trace has, as lists."""
     found: dict[str, list[Any]] = {
-        "arrival_s": [round(one, 6) for one in trace.arrival_s[part].tolist()],
+        "arrival_s": [round(one, _DIGITS) for one in trace.arrival_s[part].tolist()],
         "input_tokens": trace.input_tokens[part].tolist(),
         "output_tokens": trace.output_tokens[part].tolist(),
     }
     optional: dict[str, Ints | Floats | None] = {"client": trace.client, "parent": trace.parent}
     found |= {name: one[part].tolist() for name, one in optional.items() if one is not None}
     if trace.think_s is not None:
-        found["think_s"] = [round(one, 6) for one in trace.think_s[part].tolist()]
+        found["think_s"] = [round(one, _DIGITS) for one in trace.think_s[part].tolist()]
     if trace.slo_class is not None:
         found["slo_class"] = [trace.classes[one] for one in trace.slo_class[part].tolist()]
     if trace.prefixes is not None:
@@ -103,4 +104,17 @@ def _jsonl(trace: Trace) -> Iterator[str]:
 def _write_parquet(path: Path, trace: Trace) -> None:
     import polars as pl  # noqa: PLC0415  # a quarter of a second to load
 
-    pl.DataFrame(_columns(trace, slice(None))).write_parquet(path)
+    whole = {"client": trace.client, "parent": trace.parent}
+    columns: dict[str, Any] = {
+        "arrival_s": trace.arrival_s.round(_DIGITS),
+        "input_tokens": trace.input_tokens,
+        "output_tokens": trace.output_tokens,
+        **{name: one for name, one in whole.items() if one is not None},
+    }
+    if trace.think_s is not None:
+        columns["think_s"] = trace.think_s.round(_DIGITS)
+    if trace.slo_class is not None or trace.prefixes is not None:  # texts and lists
+        every = _columns(trace, slice(None))
+        names = ("slo_class", "prefix_block_ids")
+        columns |= {name: every[name] for name in names if name in every}
+    pl.DataFrame(columns).write_parquet(path)

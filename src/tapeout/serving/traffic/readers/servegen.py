@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tapeout.serving.traffic.servegen import ClientLengths, ClientStatistics
 COLUMNS = ("client", "window_start_s", "rate_rps", "cv", "iat_family", "param1")
 WINDOW_S = 600.0
 MOST_RPS = 1e6
+LEAST_SHAPE = {"gamma": 1e-4, "weibull": 0.05}  # smaller ones make almost all gaps zero
 MOST_JSON_BYTES = 2**29
 UNSUPPORTED = (
     "not supported: image, audio and video tokens (only text is input), the share of reasoning in "
@@ -87,7 +89,11 @@ def _rows(path: Path) -> list[_Row]:
         raise ProblemsError(what, problems[:20])
     if not rows:
         raise _refused(path, "has no windows", "give a file with rows")
-    return sorted(rows, key=lambda row: (row[0], row[1]))
+    rows.sort(key=lambda row: row[:2])
+    for before, row in pairwise(rows):
+        if before[:2] == row[:2]:
+            raise _refused(path, f"client {row[0]} has the window at {row[1]:g} s twice", "")
+    return rows
 
 
 def _row(row: dict[str, Any]) -> _Row:
@@ -97,14 +103,16 @@ def _row(row: dict[str, Any]) -> _Row:
     )
     if family not in ("gamma", "weibull"):
         raise ValueError(f"iat_family {row['iat_family']!r} is neither Gamma nor Weibull")
-    for name, value, most in (
-        ("window_start_s", start + 1.0, 1e9),
-        ("rate_rps", rate, MOST_RPS),
-        ("cv", cv, 1e6),
-        ("param1", shape, 1e6),
+    for name, value, least, most in (
+        ("window_start_s", start, 0.0, 1e9),
+        ("rate_rps", rate, 1e-9, MOST_RPS),
+        ("cv", cv, 0.0, 1e6),
+        ("param1", shape, LEAST_SHAPE[family], 1e6),
     ):
-        if not 0.0 < value < most:
-            raise ValueError(f"{name} = {row[name]} is not between 0 and {most:g}")
+        if not least <= value <= most:
+            raise ValueError(f"{name} = {row[name]} is not between {least:g} and {most:g}")
+    if start % WINDOW_S:
+        raise ValueError(f"window_start_s = {row['window_start_s']} is no multiple of {WINDOW_S:g}")
     return int(row["client"]), start, rate, cv, family == "gamma", shape
 
 

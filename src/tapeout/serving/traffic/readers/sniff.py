@@ -10,7 +10,7 @@ from pathlib import Path
 from tapeout.serving.traffic.readers.base import Mode, refused
 from tapeout.serving.traffic.readers.text import lines, opened, parse
 
-_LINES = 100  # looked at for a first record
+_LINES = 100  # and characters looked at for a first record
 _HEAD = 1 << 20  # characters of a JSON list that are looked at
 
 
@@ -25,6 +25,9 @@ def names_of(path: Path) -> tuple[Mode, frozenset[str]]:
     if _is_parquet(path):
         return "parquet", frozenset({"arrival_s", "input_tokens", "output_tokens"})
     with opened(path) as stream:
+        if stream.read(_LINES).lstrip().startswith("["):  # perhaps all of it in one long line
+            return "json", _first_of_list(path)
+    with opened(path) as stream:
         for line in islice(lines(path, stream), _LINES):
             found = _recognised(path, line.strip())
             if found is not None:
@@ -34,8 +37,6 @@ def names_of(path: Path) -> tuple[Mode, frozenset[str]]:
 
 def _recognised(path: Path, text: str) -> tuple[Mode, frozenset[str]] | None:
     """What a line tells; None for an empty one, or one that should be a record and is none."""
-    if text.startswith("["):
-        return "json", _first_of_list(path)
     if text.startswith("{"):
         record = parse(text)
         return None if record is None else ("jsonl", frozenset(record))
