@@ -67,7 +67,6 @@ _Row = tuple[int, float, float, float, bool, float]
 
 
 def _rows(path: Path) -> list[_Row]:
-    what = f"client statistics {path}"
     problems: list[Problem] = []
     rows: list[_Row] = []
     try:
@@ -86,13 +85,18 @@ def _rows(path: Path) -> list[_Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _refused(path, f"cannot be read: {error}", "give the _clients.csv") from error
     if problems:
-        raise ProblemsError(what, problems[:20])
+        raise ProblemsError(f"client statistics {path}", problems[:20])
+    return _once(path, sorted(rows, key=lambda row: row[:2]))
+
+
+def _once(path: Path, rows: list[_Row]) -> list[_Row]:
+    """The rows, if there are any and no window stands twice."""
     if not rows:
         raise _refused(path, "has no windows", "give a file with rows")
-    rows.sort(key=lambda row: row[:2])
-    for before, row in pairwise(rows):
-        if before[:2] == row[:2]:
-            raise _refused(path, f"client {row[0]} has the window at {row[1]:g} s twice", "")
+    for before, after in pairwise(rows):
+        if before[:2] == after[:2]:
+            message = f"client {after[0]} has the window at {after[1]:g} s twice"
+            raise _refused(path, message, "remove one of the two")
     return rows
 
 
@@ -113,7 +117,10 @@ def _row(row: dict[str, Any]) -> _Row:
             raise ValueError(f"{name} = {row[name]} is not between {least:g} and {most:g}")
     if start % WINDOW_S:
         raise ValueError(f"window_start_s = {row['window_start_s']} is no multiple of {WINDOW_S:g}")
-    return int(row["client"]), start, rate, cv, family == "gamma", shape
+    client = int(row["client"])
+    if client < 0:
+        raise ValueError(f"client = {client} is negative")
+    return client, start, rate, cv, family == "gamma", shape
 
 
 def _read_lengths(path: Path) -> dict[int, ClientLengths]:
