@@ -105,7 +105,7 @@ def _totals(held: Arrays, tables: Sequence[StepTable], end_ps: int) -> RunTotals
 
 def _timeline(held: Arrays, samples_s: float, end_ps: int) -> Timeline:
     every = int(held.record.counts[at.EVERY])
-    count = -(-end_ps // every)
+    count = max(-(-end_ps // every), 1)
     rows = held.record.samples
     if count > rows.shape[0] or int(held.record.counts[at.LOST]):
         raise InfeasibleError(

@@ -51,7 +51,7 @@ def decode_attention(t: Costs, kind: int, sequences: int, keys: int) -> tuple[in
     wide = sequences * (whole[begin + low + 1] - near)
     joules = real[where[kind, s.R_DECODE_J] + place]
     more = real[where[kind, s.R_DECODE_J] + place + 1] - joules
-    return time, joules + more * (beyond / wide)
+    return time, joules + (more * (beyond / wide) if wide > 0 else 0.0)
 
 
 @njit(cache=True, error_model="numpy")
