@@ -12,6 +12,7 @@ from tapeout.serving.engine.types import Order
 from tests.serving.engine.builders import (
     constant_table,
     make_job,
+    make_prefixes,
     make_rules,
     make_table,
     random_case,
@@ -110,3 +111,15 @@ def test_rules_that_no_engine_has_are_refused(changes, words):
     job, table = make_job(np.zeros(1), [4], [4], sound), make_table(sound)
     with pytest.raises(InfeasibleError, match=words):
         run_engine(job, make_rules(**changes), table)
+
+
+def test_the_next_turn_finds_the_answer_of_the_one_before():
+    rules = make_rules(prefix_cache=True, block_tokens=4)
+    job = make_job(
+        np.zeros(2), [8, 16], [6, 2], rules, parent=np.array([-1, 0]), think_s=np.array([0.0, 1.0]),
+        prefixes=make_prefixes([[0, 1, 2], [0, 1, 2, 3]], 4),
+    )  # fmt: skip
+    table = constant_table(rules)
+    expected, got = (run(job, rules, table, log=True) for run in (run_reference, run_engine))
+    assert expected.requests.hit_tokens.tolist() == [0, 12]  # 8 of the prompt and 4 of the answer
+    assert got.requests.hit_tokens.tolist() == [0, 12]

@@ -32,7 +32,7 @@ class Job:
         1: never arrives.
     offsets : array of int, shape (request + 1,)
     ids : array of int, shape (block,)
-        Identities of the full blocks of each prompt, at the block size of the engine.
+        Identities of the full blocks of each request, at the block size of the engine.
     own : array of int
         Block i of a request without a place in `ids` has identity `own + i`.
     identities : int
@@ -99,7 +99,7 @@ def prepare(
     output = trace.output_tokens.astype(np.int64)
     none = np.zeros(count, np.int64)
     arrival = none if in_flight else _ps(trace.arrival_s)
-    offsets, ids, distinct = _blocks(trace.prefixes, prompt, rules)
+    offsets, ids, distinct = _blocks(trace.prefixes, prompt + output - 1, rules)
     kept = np.diff(offsets)
     more = -(-(prompt + output) // rules.block_tokens) - kept  # blocks only this request has
     own = distinct + np.cumsum(more) - more - kept
@@ -135,13 +135,13 @@ def _rejected(prompt: Ints, output: Ints, rules: Rules) -> Ints:
     return rejected
 
 
-def _blocks(prefixes: Prefixes | None, prompt: Ints, rules: Rules) -> tuple[Ints, Ints, int]:
+def _blocks(prefixes: Prefixes | None, filled: Ints, rules: Rules) -> tuple[Ints, Ints, int]:
     """Offsets and identities at the engine's block size, and how many distinct ones there are.
 
     A block of the trace that is a multiple of the engine's is split; one that is not is left out,
     since what is equal up to its end may differ before the end of the engine's.
     """
-    count = prompt.size
+    count = filled.size
     if prefixes is None or not rules.prefix_cache:
         return np.zeros(count + 1, np.int64), np.zeros(0, np.int64), 0
     if prefixes.block_tokens % rules.block_tokens:
@@ -150,7 +150,7 @@ def _blocks(prefixes: Prefixes | None, prompt: Ints, rules: Rules) -> tuple[Ints
             f"{rules.block_tokens}; choose a block size that divides it"
         )
     split = prefixes.block_tokens // rules.block_tokens
-    full = prompt // rules.block_tokens  # blocks of the engine that the prompt fills
+    full = filled // rules.block_tokens  # blocks of the engine that prompt and output fill
     given = np.diff(prefixes.offsets) * split
     kept = np.minimum(full, given)
     offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)

@@ -197,14 +197,14 @@ def _in_order(
     back = np.empty_like(order)
     back[order] = places
     parent = np.where(places > first, back[np.maximum(places - 1, 0)], -1)[order]
+    # An answer is part of the next prompt, so its blocks have places as well; the last token never.
+    filled = (prompt + out - 1 if plan.sessions is not None else prompt)[order]
     has_sessions, shares = plan.sessions is not None, plan.shared_tokens >= BLOCK_TOKENS
     return Trace(
         arrival_s=arrival_s[order],
         input_tokens=prompt[order],
         output_tokens=out[order],
-        prefixes=_prefixes(plan, prompt[order], session[order], group)
-        if has_sessions or shares
-        else None,
+        prefixes=_prefixes(plan, filled, session[order], group) if has_sessions or shares else None,
         parent=parent if has_sessions else None,
         think_s=think_s[order] if has_sessions else None,
         slo_class=np.zeros(prompt.size, dtype=np.int64) if plan.slo_class else None,
@@ -241,15 +241,15 @@ def _lengths(plan: ClientPlan, seed: int, number: int, count: int) -> tuple[Ints
     )
 
 
-def _prefixes(plan: ClientPlan, prompt: Ints, session: Ints, group: Ints) -> Prefixes:
+def _prefixes(plan: ClientPlan, filled: Ints, session: Ints, group: Ints) -> Prefixes:
     """Shared blocks by group, the others by session; turns of a session extend each other."""
     shared = plan.shared_tokens // BLOCK_TOKENS
-    sizes = prompt // BLOCK_TOKENS
+    sizes = filled // BLOCK_TOKENS
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     longest = np.zeros(group.size, dtype=np.int64)
     np.maximum.at(longest, session, sizes)
     begin = plan.groups * shared + np.concatenate([[0], np.cumsum(longest)[:-1]]).astype(np.int64)
-    request = np.repeat(np.arange(prompt.size), sizes)
+    request = np.repeat(np.arange(filled.size), sizes)
     block = np.arange(int(offsets[-1])) - offsets[:-1][request]
     of_session = session[request]
     ids = np.where(block < shared, group[of_session] * shared + block, begin[of_session] + block)

@@ -14,14 +14,15 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefixes:
-    """Identities of the full blocks of every prompt.
+    """Identities of the full blocks of every prompt, and of those that its output fills.
 
     Attributes
     ----------
     block_tokens : int
         Tokens of a block.
     offsets : array of int, shape (request + 1,)
-        Where the blocks of a request begin in `ids`.
+        Where the blocks of a request begin in `ids`. Blocks past the prompt are those that its
+        output fills, for turns whose prompts go on from an answer; they may be left out.
     ids : array of int, shape (block,)
         Chained identities: two equal ones stand for prompts that are equal up to and including
         the block. Dense: 0 to `count` - 1.
