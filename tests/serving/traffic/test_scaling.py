@@ -107,7 +107,8 @@ def test_a_window_begins_at_zero_and_cuts_chains(trace):
 
 def test_a_part_has_the_prefixes_of_its_requests(trace):
     part = take(trace, np.arange(0, trace.requests, 2))
-    assert np.diff(part.prefixes.offsets).tolist() == (part.input_tokens // 16).tolist()
+    filled = part.input_tokens + part.output_tokens - 1
+    assert np.diff(part.prefixes.offsets).tolist() == (filled // 16).tolist()
     assert part.prefixes.count == np.unique(part.prefixes.ids).size == part.prefixes.ids.max() + 1
 
 
@@ -124,7 +125,8 @@ def test_requests_that_are_too_long_are_left_out_and_counted(trace):
 def test_another_tokeniser_keeps_what_is_shared(trace, factor):
     other = convert_tokens(trace, factor)
     assert other.input_tokens.sum() == pytest.approx(factor * trace.input_tokens.sum(), rel=0.01)
-    assert np.diff(other.prefixes.offsets).tolist() == (other.input_tokens // 16).tolist()
+    filled = other.input_tokens + other.output_tokens - 1
+    assert np.diff(other.prefixes.offsets).tolist() == (filled // 16).tolist()
     before = prefix_statistics(trace.prefixes, trace.input_tokens).hit_token_fraction
     after = prefix_statistics(other.prefixes, other.input_tokens).hit_token_fraction
     assert after == pytest.approx(before, abs=0.03)

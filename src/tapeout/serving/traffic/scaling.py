@@ -188,13 +188,22 @@ def convert_tokens(trace: Trace, factor: float) -> Trace:
         if bool((new > MOST_TOKENS).any()):
             raise InfeasibleError(f"a token factor of {factor:g} makes more than {MOST_TOKENS:,}")
         lengths.append(new.astype(np.int64))
+    filled = lengths[0]
+    if trace.prefixes is not None and goes_on(trace.prefixes, trace.input_tokens):
+        filled = lengths[0] + lengths[1] - 1
     return replace(
         trace,
         input_tokens=lengths[0],
         output_tokens=lengths[1],
-        prefixes=None if trace.prefixes is None else _converted(trace.prefixes, lengths[0], factor),
+        prefixes=None if trace.prefixes is None else _converted(trace.prefixes, filled, factor),
         source=f"{trace.source}; tokens times {factor:g}",
     )
+
+
+def goes_on(prefixes: Prefixes, input_tokens: Ints) -> bool:
+    """True where identities go on into answers."""
+    most = -(-input_tokens // prefixes.block_tokens)
+    return bool((np.diff(prefixes.offsets) > most).any())
 
 
 def _converted(prefixes: Prefixes, tokens: Ints, factor: float) -> Prefixes:

@@ -142,12 +142,13 @@ def prefix_statistics(prefixes: Prefixes, input_tokens: Ints) -> PrefixStatistic
     Parameters
     ----------
     prefixes : Prefixes
-        With partial last blocks or without.
+        With partial last blocks or without; blocks that answers fill are found, but not counted.
     input_tokens : array of int, shape (request,)
     """
     size = prefixes.block_tokens
-    hits = hit_blocks(prefixes)
-    blocks, prompt = int(prefixes.ids.size), float(input_tokens.sum())
+    of_prompt = np.minimum(np.diff(prefixes.offsets), -(-input_tokens // size))
+    hits = np.minimum(hit_blocks(prefixes), of_prompt)
+    blocks, prompt = int(of_prompt.sum()), float(input_tokens.sum())
     hit_tokens = np.minimum(hits * size, input_tokens)
     capped = np.minimum(hits, (input_tokens - 1) // size) * size
     return PrefixStatistics(

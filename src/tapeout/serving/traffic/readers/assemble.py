@@ -28,6 +28,7 @@ from tapeout.serving.traffic.trace import Prefixes, Trace
 GRID_SLACK = 0.01  # of a slot: stamps of Mooncake are up to 3 ms off their grid of 3 s
 NO_PARENT, ABSENT = -1, -2
 ORPHANS = "{n} turns whose parent is not in the trace: they start on their own"
+ANSWERED = ("csv", "jsonl", "parquet")  # our own formats: identities go on into the answer
 SHORT = "{n} requests with another number of block identities than their length says"
 
 
@@ -42,6 +43,8 @@ class _Columns:
     blocks: list[tuple[Ints, Ints] | None] = field(default_factory=list)  # sizes and numbers
     chains: Chains = field(default_factory=Chains)
 
+    answered: bool = False
+
     def add(self, rows: Rows, block_tokens: int, tally: Tally) -> None:
         """Take a chunk; block identities become numbers and lines are forgotten."""
         found = None if rows.blocks is None else self._numbered(rows, block_tokens, tally)
@@ -51,10 +54,14 @@ class _Columns:
     def _numbered(self, rows: Rows, block_tokens: int, tally: Tally) -> tuple[Ints, Ints]:
         sizes, numbers, wrong = [], [], 0
         blocks = rows.blocks or [()] * rows.row.size
-        for ids, tokens in zip(blocks, rows.input_tokens.tolist(), strict=True):
-            whole, rest = divmod(int(tokens), block_tokens)
-            size = whole + (rest > 0 and len(ids) > whole)
-            wrong += bool(ids) and not whole <= len(ids) <= whole + (rest > 0)
+        tokens, out = rows.input_tokens.tolist(), rows.output_tokens.tolist()
+        for ids, prompt, answer in zip(blocks, tokens, out, strict=True):
+            whole, rest = divmod(int(prompt), block_tokens)
+            most = whole + (rest > 0)
+            if self.answered:
+                most = max(whole, int(prompt + answer - 1) // block_tokens)
+            size = max(whole, min(len(ids), most))
+            wrong += bool(ids) and not whole <= len(ids) <= most
             numbers += self.chains.number(ids, size)
             sizes.append(size)
         tally.note(SHORT, wrong)
@@ -104,7 +111,7 @@ def collect(reader: Reader, path: Path, options: ReadOptions) -> Result:
     """
     if options.requests is not None and options.requests < 1:
         raise InfeasibleError(f"{options.requests} requests are none; ask for at least 1")
-    tally, columns = Tally(), _Columns()
+    tally, columns = Tally(), _Columns(answered=reader.name in ANSWERED)
     for rows in checked(reader, path, options, tally):
         columns.add(rows, reader.block_tokens or 1, tally)
     kept = sum(one.row.size for one in columns.chunks)
@@ -228,6 +235,8 @@ def _prefixes(
         return None
     if not options.partial_blocks:
         wanted, tokens = options.block_tokens or block_tokens, columns.column("input_tokens")
+        if columns.answered:
+            tokens = np.maximum(tokens, np.diff(found.offsets) * block_tokens)
         try:
             found = expand(found, tokens.astype(np.int64), wanted)
         except ValueError as error:
