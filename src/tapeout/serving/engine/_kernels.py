@@ -7,8 +7,8 @@ places in the arrays are in `state.py`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tapeout.serving.compiling._kernels import free_kernel, kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.costing._kernels import (
     decode_attention,
@@ -23,7 +23,7 @@ from tapeout.serving.engine.state import Blocks, Core, Costs, Record
 FIRST, FINISH = 2, 3  # kinds of events
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def push(w: Record, time: int, request: int) -> None:
     """Put an arrival that an end has caused into the heap."""
     counts, heap = w.counts, w.heap
@@ -39,7 +39,7 @@ def push(w: Record, time: int, request: int) -> None:
     heap[0, at], heap[1, at] = time, request
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def pop(w: Record) -> int:
     """Take the earliest arrival out of the heap."""
     counts, heap = w.counts, w.heap
@@ -63,7 +63,7 @@ def pop(w: Record) -> int:
     return int(taken)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def publish(c: Core, replica: int, time: int) -> None:
     """Make the load of the data-parallel ranks known, every 100 ms."""
     rules, k, g = c.rules, c.k, c.g
@@ -77,7 +77,7 @@ def publish(c: Core, replica: int, time: int) -> None:
         k[s.SENT_HERE, rank] = 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def choose_rank(c: Core, replica: int) -> int:
     """Data-parallel rank with the least load as last published, and what was sent since."""
     k, g = c.k, c.g
@@ -95,7 +95,7 @@ def choose_rank(c: Core, replica: int) -> int:
     return int(best)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def arrive(c: Core, replica: int, request: int, time: int) -> None:
     """A request reaches a replica; it is queued until it is ready."""
     r, g = c.r, c.g
@@ -121,7 +121,7 @@ def arrive(c: Core, replica: int, request: int, time: int) -> None:
             r[s.AFTER, before] = request
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sooner(c: Core, one: int, ready: int, request: int) -> bool:
     """True if a request is ready before another, ties by their place in the trace."""
     r = c.r
@@ -129,7 +129,7 @@ def sooner(c: Core, one: int, ready: int, request: int) -> bool:
     return bool(own < ready or (own == ready and one < request))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def join(c: Core, replica: int, until: int) -> None:
     """Requests that are ready before a time choose a rank and wait there."""
     r, k, g = c.r, c.k, c.g
@@ -149,7 +149,7 @@ def join(c: Core, replica: int, until: int) -> None:
     g[s.COMING, replica] = one
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     """Decide for every rank and queue the step; False where there is nothing to do."""
     rules, k, g, totals = c.rules, c.k, c.g, w.real
@@ -190,7 +190,7 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def share(c: Core, w: Record, rank: int, which: int, each_j: float) -> int:
     """Divide the energy of a step by tokens; returns the output tokens of a rank's batch."""
     shares, out = w.joules, 0
@@ -202,7 +202,7 @@ def share(c: Core, w: Record, rank: int, which: int, each_j: float) -> int:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tally(c: Core, w: Record, replica: int, column: int, tokens: int) -> None:
     """Count tokens into the sample that ends next."""
     g, samples = c.g, w.samples
@@ -211,7 +211,7 @@ def tally(c: Core, w: Record, replica: int, column: int, tokens: int) -> None:
         samples[at, column] += tokens
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tell(c: Core, w: Record, request: int, time: int) -> None:
     """Send the turns that waited for a request, and the next one of a closed loop."""
     r, counts, order = c.r, w.counts, w.order
@@ -226,7 +226,7 @@ def tell(c: Core, w: Record, request: int, time: int) -> None:
         counts[s.NEXT] = following + 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def retire(c: Core, b: Blocks, w: Record, replica: int) -> None:
     """End the oldest batch: first and last tokens exist now."""
     rules, r, k, e, g = c.rules, c.r, c.k, c.e, c.g
@@ -240,7 +240,7 @@ def retire(c: Core, b: Blocks, w: Record, replica: int) -> None:
         requests, marks = e[s.E_REQUEST, rank, which], e[s.E_FLAGS, rank, which]
         for at in range(k[s.COUNT + which, rank]):
             flags, one = marks[at], requests[at]
-            if flags & s.FIRST_TOKEN:
+            if flags & s.FIRST_TOKEN and r[s.FIRST, one] < 0:  # a restart makes it once more
                 r[s.FIRST, one] = now
                 note(w, FIRST, now, one, 0)
             if flags & s.LAST_TOKEN:
@@ -258,7 +258,7 @@ def retire(c: Core, b: Blocks, w: Record, replica: int) -> None:
     g[s.QUEUED, replica] -= 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def compact(c: Core, rank: int) -> None:
     """Drop what has ended from the running."""
     line, last = c.running[rank], c.r[s.LAST]
@@ -271,7 +271,7 @@ def compact(c: Core, rank: int) -> None:
     c.k[s.LENGTH, rank] = kept
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def pass_time(c: Core, w: Record, replica: int, time: int) -> None:
     """Move the clock of a replica; sums over time and samples see the state until then."""
     rules, k, g, samples, totals = c.rules, c.k, c.g, w.samples, w.real
@@ -289,7 +289,7 @@ def pass_time(c: Core, w: Record, replica: int, time: int) -> None:
     g[s.NOW, replica] = time
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sample(
     c: Core, w: Record, replica: int, time: int, running: int, waiting: int, blocks: int
 ) -> None:
@@ -314,7 +314,7 @@ def sample(
         g[s.SAMPLE, replica] = at + 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def may_jump(c: Core, replica: int) -> bool:
     """True while every decision will be the one before it until something happens."""
     rules, k, g = c.rules, c.k, c.g
@@ -332,7 +332,7 @@ def may_jump(c: Core, replica: int) -> bool:
     return not (generated and k[s.HEAD, rank] >= 0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> None:
     """Take decode steps at once while nothing can change but the keys.
 
@@ -375,7 +375,7 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
     g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def walk(
     c: Core, t: Costs, w: Record, replica: int, bound: int, most: int, crossing: s.I64
 ) -> tuple[int, float]:
@@ -426,7 +426,7 @@ def walk(
     return steps, energy
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def grow(c: Core, w: Record, rank: int, steps: int, size: int, each_j: float) -> None:
     """Give every running request its tokens of a jump, and the blocks they fill."""
     r, k = c.r, c.k
@@ -445,7 +445,7 @@ def grow(c: Core, w: Record, rank: int, steps: int, size: int, each_j: float) ->
     k[s.FREE, rank] -= taken
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def cross(c: Core, b: Blocks, rank: int, running: int, size: int, steps: int) -> None:
     """Take and name blocks as single steps would: step by step, in list order."""
     r, queue = c.r, c.running
@@ -474,7 +474,7 @@ def cross(c: Core, b: Blocks, rank: int, running: int, size: int, steps: int) ->
             place = after_fills[place]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_time(c: Core, replica: int) -> int:
     """When the replica decides next; NEVER where it has nothing to do."""
     rules, r, k, g = c.rules, c.r, c.k, c.g
@@ -489,7 +489,7 @@ def next_time(c: Core, replica: int) -> int:
     return int(max(r[s.READY, g[s.COMING, replica]], g[s.NOW, replica]))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def send(c: Core, w: Record, request: int, time: int) -> None:
     """A request arrives."""
     r, counts = c.r, w.counts
@@ -498,7 +498,7 @@ def send(c: Core, w: Record, request: int, time: int) -> None:
     arrive(c, 0, request, time)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def caused(c: Core, w: Record, time: int) -> None:
     """Send what ends have caused up to a time."""
     counts, heap = w.counts, w.heap
@@ -507,7 +507,7 @@ def caused(c: Core, w: Record, time: int) -> None:
         send(c, w, pop(w), at)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
     """One decision time of a replica: end the oldest batch, take in arrivals, fill the queue."""
     rules, g, counts = c.rules, c.g, w.counts
@@ -517,7 +517,7 @@ def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> No
     publish(c, replica, time)
     if g[s.QUEUED, replica] > 0:
         retire(c, b, w, replica)
-    if counts[s.HEAP] > 0:
+    if counts[s.HEAP] > 0 and g.shape[1] == 1:  # routers send what several replicas get
         caused(c, w, time)
     join(c, replica, time + 1)
     while g[s.QUEUED, replica] <= rules[kind, s.DEPTH]:
@@ -525,13 +525,14 @@ def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> No
             break
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def advance(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> None:
     """Run a replica through every decision before a time."""
     counts, heap = w.counts, w.heap
+    alone = c.g.shape[1] == 1
     while True:
         time = next_time(c, replica)
-        if counts[s.HEAP] > 0 and heap[0, 0] < min(time, until):
+        if alone and counts[s.HEAP] > 0 and heap[0, 0] < min(time, until):
             caused(c, w, heap[0, 0])
             continue
         if time >= until:
@@ -541,7 +542,7 @@ def advance(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -
             jump(c, b, t, w, replica, until)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@free_kernel
 def run(c: Core, b: Blocks, t: Costs, w: Record) -> None:
     """One replica, all requests."""
     r, g, counts, samples, order = c.r, c.g, w.counts, w.samples, w.order

@@ -73,7 +73,7 @@ def _requests(job: Job, held: Arrays) -> RequestTable:
         preempted_s=r[at.WAITED] / PS_PER_S,
         energy_j=held.record.joules,
         replica=np.searchsorted(held.core.g[at.FIRST_RANK], rank, side="right") - 1,
-        rejected=job.rejected,
+        rejected=job.rejected | (r[at.RANK] < -1),
     )
 
 

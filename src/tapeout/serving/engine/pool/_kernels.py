@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from tapeout.serving.compiling._kernels import kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.state import Blocks, Core
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def identity_of(c: Core, b: Blocks, request: int, place: int) -> int:
     """Identity of a block of a request."""
     r, offsets, ids = c.r, b.offsets, b.ids
@@ -18,7 +17,7 @@ def identity_of(c: Core, b: Blocks, request: int, place: int) -> int:
     return int(r[s.OWN, request] + place)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def push_back(c: Core, b: Blocks, rank: int, block: int) -> None:
     """Put a block that nobody holds at the end of the queue."""
     k, pool = c.k, b.blocks
@@ -32,7 +31,7 @@ def push_back(c: Core, b: Blocks, rank: int, block: int) -> None:
     k[s.FREE, rank] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def unlink(c: Core, b: Blocks, rank: int, block: int) -> None:
     """Take a block out of the queue."""
     k, pool = c.k, b.blocks
@@ -48,7 +47,7 @@ def unlink(c: Core, b: Blocks, rank: int, block: int) -> None:
     k[s.FREE, rank] -= 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def forget(b: Blocks, rank: int, block: int) -> None:
     """Drop the identity of a block; others with the same one stay."""
     pool, found = b.blocks, b.found
@@ -66,7 +65,7 @@ def forget(b: Blocks, rank: int, block: int) -> None:
     pool[s.SAME, rank, block] = -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def register(c: Core, b: Blocks, rank: int, request: int, begin: int, end: int) -> None:
     """Name the blocks from `begin` to `end` of a request, which are full now."""
     r, pool, found, table = c.r, b.blocks, b.found, b.table
@@ -87,7 +86,7 @@ def register(c: Core, b: Blocks, rank: int, request: int, begin: int, end: int) 
         pool[s.SAME, rank, one] = block
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def hits(c: Core, b: Blocks, rank: int, request: int, most: int) -> tuple[int, int]:
     """Leading blocks of a request that are cached, and how many of them nobody holds."""
     pool, found = b.blocks, b.found
@@ -101,7 +100,7 @@ def hits(c: Core, b: Blocks, rank: int, request: int, most: int) -> tuple[int, i
     return count, idle
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def open_slot(c: Core, b: Blocks, rank: int, request: int) -> None:
     """Give a request a row of the table of blocks."""
     r, k, slots = c.r, c.k, b.slots
@@ -109,7 +108,7 @@ def open_slot(c: Core, b: Blocks, rank: int, request: int) -> None:
     r[s.SLOT, request] = slots[rank, k[s.SLOTS_FREE, rank]]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def take_hits(c: Core, b: Blocks, rank: int, request: int, count: int) -> None:
     """Hold the leading cached blocks."""
     r, pool, found, table = c.r, b.blocks, b.found, b.table
@@ -122,7 +121,7 @@ def take_hits(c: Core, b: Blocks, rank: int, request: int, count: int) -> None:
     r[s.HELD, request] = count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def take(c: Core, b: Blocks, rank: int, request: int, upto: int, cached: int) -> None:
     """Hold new blocks until the request has so many."""
     r, k, pool, table = c.r, c.k, b.blocks, b.table
@@ -141,7 +140,7 @@ def take(c: Core, b: Blocks, rank: int, request: int, upto: int, cached: int) ->
         table[rank, r[s.SLOT, request], place] = block
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def release(c: Core, b: Blocks, rank: int, request: int, cached: int) -> None:
     """Give up all blocks of a request, the last one first."""
     r, k, pool, table, slots = c.r, c.k, b.blocks, b.table, b.slots
@@ -158,3 +157,26 @@ def release(c: Core, b: Blocks, rank: int, request: int, cached: int) -> None:
             push_back(c, b, rank, block)
     slots[rank, k[s.SLOTS_FREE, rank]] = slot
     k[s.SLOTS_FREE, rank] += 1
+
+
+@kernel
+def clear(c: Core, b: Blocks, rank: int, blocks: int, cached: int) -> None:
+    """Make all blocks of a rank free and nameless, as at a start."""
+    k, pool, found, slots = c.k, b.blocks, b.found, b.slots
+    k[s.FREE, rank] = blocks
+    if cached == 0:
+        return
+    for block in range(blocks):
+        name = pool[s.IDENTITY, rank, block]
+        if name >= 0:
+            found[rank, name] = -1
+        pool[s.IDENTITY, rank, block] = -1
+        pool[s.SAME, rank, block] = -1
+        pool[s.USERS, rank, block] = 0
+        pool[s.BEFORE, rank, block] = block - 1
+        pool[s.BEHIND, rank, block] = block + 1
+    pool[s.BEHIND, rank, blocks - 1] = -1
+    k[s.FRONT, rank], k[s.BACK, rank] = 0, blocks - 1
+    k[s.SLOTS_FREE, rank] = slots.shape[1]
+    for place in range(slots.shape[1]):
+        slots[rank, place] = place

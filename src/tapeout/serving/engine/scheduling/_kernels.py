@@ -7,8 +7,8 @@ places in the arrays are in `state.py`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tapeout.serving.compiling._kernels import kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.pool._kernels import (
     hits,
@@ -26,7 +26,7 @@ PROMPT, WHOLE = 1, 2  # allocations other than LAZY
 ANY, ONE_LEFT, MORE_LEFT = range(3)  # which of the running a pass serves
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def note(w: Record, kind: int, time: int, request: int, value: int) -> None:
     """Write an event to the log; past its end only count it."""
     counts, log = w.counts, w.log
@@ -36,7 +36,7 @@ def note(w: Record, kind: int, time: int, request: int, value: int) -> None:
         log[0, at], log[1, at], log[2, at], log[3, at] = kind, time, request, value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def splitmix(x: np.uint64) -> np.uint64:
     """Finaliser of splitmix64: 64 even bits from a counter."""
     z = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -44,7 +44,7 @@ def splitmix(x: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def accepted(chance: F64, kind: int, drafts: int, seed: int, request: int, made: int) -> int:
     """Drafts in a row that are accepted; the same for a request and token in every run."""
     step = np.uint64(0x9E3779B97F4A7C15)
@@ -60,7 +60,7 @@ def accepted(chance: F64, kind: int, drafts: int, seed: int, request: int, made:
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def preempt(c: Core, b: Blocks, w: Record, replica: int, rank: int, place: int) -> None:
     """Throw a running request out; it waits first in line and computes all again."""
     rules, r, k, queue, g = c.rules, c.r, c.k, c.running, c.g
@@ -85,7 +85,7 @@ def preempt(c: Core, b: Blocks, w: Record, replica: int, rank: int, place: int) 
     k[s.WAITING, rank] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def count_in(c: Core, rank: int, which: int, at: int, sign: int) -> None:
     """Add an entry of the batch to the sums that its cost depends on, or take it away."""
     k, e = c.k, c.e
@@ -103,7 +103,7 @@ def count_in(c: Core, rank: int, which: int, at: int, sign: int) -> None:
         k[s.S_SAMPLED, rank] += tokens if decoding else sign
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def enter(
     c: Core, w: Record, replica: int, rank: int, which: int, request: int, tokens: int
 ) -> None:
@@ -138,7 +138,7 @@ def enter(
     k[s.S_LEAST_LEFT, rank] = min(k[s.S_LEAST_LEFT, rank], gone)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def withdraw(c: Core, replica: int, rank: int, which: int, request: int) -> int:
     """Take a request's place in the batch away again; returns its tokens."""
     r, k, e, g = c.r, c.k, c.e, c.g
@@ -159,7 +159,7 @@ def withdraw(c: Core, replica: int, rank: int, which: int, request: int) -> int:
     return 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def serve_decodes(
     c: Core, b: Blocks, replica: int, rank: int, which: int, budget: int
 ) -> tuple[int, int]:
@@ -220,7 +220,7 @@ def serve_decodes(
     return place, budget - served
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def serve_running(
     c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int, budget: int, part: int
 ) -> tuple[int, bool]:
@@ -266,7 +266,7 @@ def serve_running(
     return budget, lost
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def blocks_asked(c: Core, kind: int, request: int, tokens: int) -> tuple[int, int]:
     """Blocks that a request takes at admission, and those that must be there for it.
 
@@ -286,7 +286,7 @@ def blocks_asked(c: Core, kind: int, request: int, tokens: int) -> tuple[int, in
     return upto, asked
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def admit(c: Core, b: Blocks, w: Record, replica: int, rank: int, start: int, found: int) -> None:
     """Move the first of the waiting to the end of the running."""
     rules, r, k, queue, g = c.rules, c.r, c.k, c.running, c.g
@@ -311,7 +311,7 @@ def admit(c: Core, b: Blocks, w: Record, replica: int, rank: int, start: int, fo
     g[s.OWED, replica] -= r[s.PROMPT, one] + r[s.MADE, one]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def serve_waiting(
     c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int, budget: int
 ) -> int:
@@ -347,7 +347,7 @@ def serve_waiting(
     return budget
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def decide(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -> None:
     """Fill the next batch of a rank."""
     rules, k, g = c.rules, c.k, c.g

@@ -1,0 +1,1 @@
+"""Many replicas, of unlike silicon, behind a router: autoscaling, failures, admission control."""
