@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     return base / "kernels" / digest.hexdigest()[:16]
 
 
-numba.config.CACHE_DIR = str(cache_folder())
+numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 kernel = numba.njit(cache=True, error_model="numpy")
 free_kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
