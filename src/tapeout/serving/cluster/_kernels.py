@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapeout.constants import NANO
 from tapeout.serving.cluster import state as f
 from tapeout.serving.cluster.state import Fleet
 from tapeout.serving.compiling._kernels import free_kernel, kernel
@@ -109,7 +110,7 @@ def by_prediction(c: Core, t: Costs, a: Fleet, request: int, time: int, cost: in
             continue
         load = load_of(c, a, one)
         if cost > 0:  # loads break ties between replicas of one price
-            load = a.kind[f.USD_PER_TOKEN, c.g[s.KIND, one]] + 1e-9 * load
+            load = a.kind[f.USD_PER_TOKEN, c.g[s.KIND, one]] + NANO * load
         if load < least:
             best, least = one, load
     return best if best >= 0 else soonest

@@ -221,7 +221,7 @@ def tell(c: Core, w: Record, request: int, time: int) -> None:
         child = r[s.SIBLING, child]
     following = counts[s.NEXT]
     if 0 <= following < order.size:
-        one = order[following]
+        one = int(order[following])
         push(w, time + r[s.THINK, one], one)
         counts[s.NEXT] = following + 1
 

@@ -51,7 +51,7 @@ def decode_attention(t: Costs, kind: int, sequences: int, keys: int) -> tuple[in
     wide = sequences * (whole[begin + low + 1] - near)
     joules = real[where[kind, s.R_DECODE_J] + place]
     more = real[where[kind, s.R_DECODE_J] + place + 1] - joules
-    return time, joules + (more * (beyond / wide) if wide > 0 else 0.0)
+    return int(time), float(joules + (more * (beyond / wide) if wide > 0 else 0.0))
 
 
 @kernel
@@ -67,7 +67,7 @@ def knot(knots: F64, begin: int, size: int, value: float) -> tuple[int, float]:
         else:
             high = middle
     near = knots[begin + low]
-    return low, max((value - near) / (knots[begin + low + 1] - near), 0.0)
+    return low, float(max((value - near) / (knots[begin + low + 1] - near), 0.0))
 
 
 @kernel
@@ -84,7 +84,7 @@ def mean_knot(t: Costs, kind: int, sequences: int, keys: int) -> tuple[int, floa
         else:
             high = middle
     near = whole[begin + low]
-    return low, max((mean - near) / (whole[begin + low + 1] - near), 0.0)
+    return low, float(max((mean - near) / (whole[begin + low + 1] - near), 0.0))
 
 
 @kernel
@@ -114,7 +114,7 @@ def mixed_attention(
                     weight = fc * (wd if m else 1.0 - wd)
                     time += weight * real[where[kind, s.R_MIXED] + place + m]
                     joules += weight * real[where[kind, s.R_MIXED_J] + place + m]
-    return max(int(np.floor(time + 0.5)), 0), joules
+    return max(int(np.floor(time + 0.5)), 0), float(joules)
 
 
 @kernel
