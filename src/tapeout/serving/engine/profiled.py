@@ -53,7 +53,7 @@ class Exchange:
 
     ranks: int
     system: System
-    extra: ExtraExchange = ExtraExchange()  # noqa: RUF009 - frozen
+    extra: ExtraExchange = ExtraExchange()
 
 
 def profiled_table(
@@ -198,9 +198,7 @@ class _Sum:
 def _summed(curves: Mapping[str, Curve], architecture: ModelArchitecture) -> _Sum:
     layers = float(len(architecture.layers))
     often = {**dict.fromkeys(ONCE, 1.0), **dict.fromkeys(TWICE, 2.0 * layers)}
-    return _Sum(
-        curves=tuple((often.get(name, layers), curve) for name, curve in curves.items())
-    )
+    return _Sum(curves=tuple((often.get(name, layers), curve) for name, curve in curves.items()))
 
 
 def _decode(decode: Grid, size: int) -> Floats:
