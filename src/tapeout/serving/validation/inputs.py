@@ -232,28 +232,38 @@ def read_case(row: Mapping[str, str], find: FindChip = find_chip) -> ServingCase
 _SUFFIX = re.compile(r"[-_ ](?:instruct|chat|it|hf|base)$", re.IGNORECASE)
 
 
-def _model(read: _Reader) -> tuple[str, ModelArchitecture]:
-    """Name and architecture of the model; names of a hub lose their owner and their ending.
+def find_model(text: str) -> tuple[str, ModelArchitecture]:
+    """Name and architecture of a model; names of a hub lose their owner and their ending.
 
     Raises
     ------
     UnknownNameError
         The name is in no list.
+
+    Examples
+    --------
+    >>> find_model("meta-llama/Llama-3.1-8B-Instruct")[1].name
+    'llama-3.1-8b'
     """
-    text = read.text("model")
     plain = text.replace("\\", "/").rsplit("/", 1)[-1]
     if plain.endswith(".json"):  # a cell of a table names a model, it never opens a file
         raise UnknownNameError("model", text[:80], model_names())
     spellings = (plain, plain.replace(" ", "-"), _SUFFIX.sub("", plain).replace(" ", "-"))
     for name in dict.fromkeys(spellings):
         try:
-            found = load_model(name)
+            return name, load_model(name)
         except UnknownNameError:
             continue
-        if name != text:
-            read.notes.append(f"model {text[:60]!r} taken as {found.name}")
-        return name, found
     return plain, load_model(plain[:80])
+
+
+def _model(read: _Reader) -> tuple[str, ModelArchitecture]:
+    """Name and architecture of the model of a row."""
+    text = read.text("model")
+    name, found = find_model(text)
+    if name != text:
+        read.notes.append(f"model {text[:60]!r} taken as {found.name}")
+    return name, found
 
 
 def _formats(read: _Reader, system: System, architecture: ModelArchitecture) -> TensorFormats:
