@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,10 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 QUANTITIES = ("ttft_s", "tpot_s", "e2e_s")
 FORMATS = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf16", "half": "bf16"}
 KV_FORMATS = {**FORMATS, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
-FIT_START = np.array([50.0, 100.0])  # us a layer, ns a layer and token
-FIT_RUNS = 60
+FIT_GRID = ((0.0, 25.0, 50.0, 75.0, 100.0, 150.0), (0.0, 50.0, 100.0, 200.0))
+"""Microseconds a layer, and nanoseconds a layer and token, that a fit starts from."""
+FIT_STEP = (12.5, 25.0)
+FIT_RUNS = 30
 COLUMNS = (
     "request",
     "arrival_s",
@@ -492,7 +495,8 @@ def fit_exchange(
     """Two constants of the exchange from the first requests alone.
 
     The run is simulated whole (later requests load the engine) with times of the first requests
-    compared: the sum of squared logs of TTFT and TPOT is made least.
+    compared: the sum of squared logs of TTFT and TPOT is made least. It is rough, since a request
+    catches one step or the next, so the simplex starts at the best point of a grid.
 
     Raises
     ------
@@ -514,12 +518,19 @@ def fit_exchange(
         parts = (np.log(times[key] / measured[key])[:first] for key in ("ttft_s", "tpot_s"))
         return float(sum(np.nansum(np.square(part)) for part in parts))
 
+    grid = [np.array(pair) for pair in product(*FIT_GRID)]
+    start = grid[int(np.argmin([loss(point) for point in grid]))]
     found = minimize(
         loss,
-        FIT_START,
+        start,
         method="Nelder-Mead",
         bounds=[(0.0, None)] * 2,
-        options={"maxfev": FIT_RUNS, "xatol": 0.5, "fatol": 1e-3},
+        options={
+            "maxfev": FIT_RUNS,
+            "xatol": 0.5,
+            "fatol": 1e-3,
+            "initial_simplex": start + np.concatenate([np.zeros((1, 2)), np.diag(FIT_STEP)]),
+        },
     )
     return _extra(found.x)
 
