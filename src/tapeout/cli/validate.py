@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tapeout.cli.replay import trace
 from tapeout.constants import PERCENT
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ def convert(
         return
     write_whole(out, text)
     typer.echo(f"Wrote {len(rows)} cases to {out} ({name})")
+
+
+app.command()(trace)
 
 
 def _finish(out: Path | None, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

@@ -263,7 +263,8 @@ class _Case:
     def capacity(self) -> KvCapacity:
         block_tokens = self.run.settings.block_tokens
         if self.blocks is not None:
-            return given_capacity(self.blocks - 1, block_tokens)
+            kept = given_capacity(self.blocks - 1, block_tokens)
+            return replace(kept, source="as printed by the engine")
         return kv_capacity(
             self.placement,
             max_sequences=self.max_sequences,
@@ -403,7 +404,7 @@ def _with_model(case: _Case) -> Replay:
     """Replay with our own timing model."""
     timing = PhysicalModel()
     kv = case.capacity()
-    made = setup(
+    made = setup(  # the count is passed on, so the capacity above is what is shown
         Deployment(
             placement=case.placement,
             policy=case.policy,
