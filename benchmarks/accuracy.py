@@ -18,6 +18,7 @@ from tapeout.serving.measured import read_rows, scored_curves
 
 sys.path.insert(0, str(Path(__file__).parent))
 import accuracy_ops
+import accuracy_replay
 import accuracy_serving
 
 OUT = Path(__file__).parents[1] / "docs/accuracy.md"
@@ -100,6 +101,8 @@ def page(rows: Sequence[Mapping[str, str]], data: Path) -> str:
         "serving/split.py.",
         "",
         *accuracy_serving.sections(rows, curves),
+        "",
+        *accuracy_replay.sections(data),
         "",
         *accuracy_ops.sections(data),
         "",

@@ -131,9 +131,10 @@ def _content(found: Replay) -> dict[str, Any]:
         "model": found.run.settings.model,
         "costs": found.costs,
         "kv_blocks": found.kv.printed,
-        "kv_blocks_low": found.kv.low + 1,
-        "kv_blocks_high": found.kv.high + 1,
         "kv_source": found.kv.source,
+        "kv_blocks_predicted": found.predicted.printed if found.predicted else None,
+        "kv_blocks_low": found.predicted.low + 1 if found.predicted else None,
+        "kv_blocks_high": found.predicted.high + 1 if found.predicted else None,
         "requests": found.run.trace.requests,
         "fitted_first": found.fitted_first,
         "fitted_layer_s": found.extra.layer_s if found.extra else None,
@@ -167,8 +168,14 @@ def _lines(found: Replay) -> Iterator[str]:
     named = f"{run.settings.model}, {run.settings.engine}"
     yield f"{run.trace.source}: {named}, {run.trace.requests} requests"
     yield f"Step costs: {found.costs}"
-    bounds = "" if kv.low == kv.high else f", between {kv.low + 1:,} and {kv.high + 1:,}"
-    yield f"Cache blocks: {kv.printed:,} ({kv.source}{bounds})"
+    guess = found.predicted
+    bounds = "" if guess is None else f" between {guess.low + 1:,} and {guess.high + 1:,}"
+    if guess is None or kv.blocks == guess.blocks:
+        yield f"Cache blocks: {kv.printed:,} ({kv.source}){bounds}"
+    else:
+        off = guess.printed / kv.printed - 1.0
+        told = f"{guess.printed:,} predicted{bounds}, {off / PERCENT:+.1f} %"
+        yield f"Cache blocks: {kv.printed:,} ({kv.source}; {told})"
     if found.extra is not None:
         yield (
             f"Fitted to the first {found.fitted_first} requests, the rest is scored: "

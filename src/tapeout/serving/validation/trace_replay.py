@@ -15,7 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from tapeout.constants import MICRO, NANO
-from tapeout.errors import InfeasibleError, Problem, ProblemsError, UnknownNameError
+from tapeout.errors import (
+    DoesNotFitError,
+    InfeasibleError,
+    Problem,
+    ProblemsError,
+    UnknownNameError,
+)
 from tapeout.fabric import System, usual_system
 from tapeout.numerics import Floats, Ints
 from tapeout.perf import MemorySettings, PhysicalModel, Placement
@@ -30,7 +36,7 @@ from tapeout.serving.engine.profiled import (
     expert_layers,
     profiled_table,
 )
-from tapeout.serving.engine.reference import run_reference
+from tapeout.serving.engine.reference import run_reference as run_engine
 from tapeout.serving.engine.types import PS_PER_S, Rules, Simulation, StepTable
 from tapeout.serving.types import Deployment
 from tapeout.serving.validation.chips import FindChip, find_chip
@@ -111,6 +117,9 @@ class Replay:
     costs : str
         Where step costs come from, in words.
     kv : KvCapacity
+        Blocks of the run.
+    predicted : KvCapacity or None
+        What the capacity model says; None where it leaves no block.
     extra : ExtraExchange or None
         What was fitted.
     fitted_first : int
@@ -122,6 +131,7 @@ class Replay:
     simulation: Simulation
     costs: str
     kv: KvCapacity
+    predicted: KvCapacity | None = None
     extra: ExtraExchange | None = None
     fitted_first: int = 0
     notes: tuple[str, ...] = ()
@@ -261,15 +271,25 @@ class _Case:
         )
 
     def capacity(self) -> KvCapacity:
-        block_tokens = self.run.settings.block_tokens
-        if self.blocks is not None:
-            kept = given_capacity(self.blocks - 1, block_tokens)
-            return replace(kept, source="as printed by the engine")
+        """Blocks as given, else as predicted."""
+        if self.blocks is None:
+            return self._predicted()
+        kept = given_capacity(self.blocks - 1, self.run.settings.block_tokens)
+        return replace(kept, source="as printed by the engine")
+
+    def predicted(self) -> KvCapacity | None:
+        """Blocks by the capacity model."""
+        try:
+            return self._predicted()
+        except DoesNotFitError:
+            return None
+
+    def _predicted(self) -> KvCapacity:
         return kv_capacity(
             self.placement,
             max_sequences=self.max_sequences,
             longest_context=self.longest_context,
-            block_tokens=block_tokens,
+            block_tokens=self.run.settings.block_tokens,
         )
 
 
@@ -421,6 +441,7 @@ def _with_model(case: _Case) -> Replay:
         simulation=_simulate(case.run, made.rules, made.table),
         costs=f"timing model ({timing.name}), nothing fitted to this run",
         kv=kv,
+        predicted=case.predicted(),
         notes=_notes(case),
     )
 
@@ -445,7 +466,14 @@ def _with_profile(case: _Case, wanted: Wanted, profile: Profile) -> Replay:
     if not wanted.fit_first:
         simulation = _simulate(case.run, rules, table)
         words += ", nothing fitted"
-        return Replay(run=case.run, simulation=simulation, costs=words, kv=kv, notes=_notes(case))
+        return Replay(
+            run=case.run,
+            simulation=simulation,
+            costs=words,
+            kv=kv,
+            predicted=case.predicted(),
+            notes=_notes(case),
+        )
     if exchange is None:
         raise InfeasibleError("nothing to fit: the run has no ranks that exchange experts")
     extra = fit_exchange(case.run, rules, table, case.placement.architecture, wanted.fit_first)
@@ -455,6 +483,7 @@ def _with_profile(case: _Case, wanted: Wanted, profile: Profile) -> Replay:
         simulation=_simulate(case.run, rules, fitted),
         costs=f"{words}, two constants of the exchange fitted",
         kv=kv,
+        predicted=case.predicted(),
         extra=extra,
         fitted_first=wanted.fit_first,
         notes=_notes(case),
@@ -477,7 +506,7 @@ def _notes(case: _Case) -> tuple[str, ...]:
 
 
 def _simulate(run: MeasuredRun, rules: Rules, table: StepTable) -> Simulation:
-    return run_reference(prepare(run.trace, rules), rules, table, samples_s=SAMPLES_S)
+    return run_engine(prepare(run.trace, rules), rules, table, samples_s=SAMPLES_S)
 
 
 def with_extra(
@@ -515,7 +544,7 @@ def fit_exchange(
 
     def loss(values: Floats) -> float:
         trial = with_extra(table, architecture, _extra(values))
-        times = simulated_times(run_reference(job, rules, trial))
+        times = simulated_times(run_engine(job, rules, trial))
         parts = (np.log(times[key] / measured[key])[:first] for key in ("ttft_s", "tpot_s"))
         return float(sum(np.nansum(np.square(part)) for part in parts))
 
