@@ -17,6 +17,7 @@ from tapeout.perf import Placement, kv_per_chip_bytes, weights_per_chip_bytes
 from tapeout.perf.memory import activation_peak_bytes
 from tapeout.workload import ModelArchitecture, weight_element_bytes
 
+NEGLIGIBLE = 1e-6  # share of a sequence below which what grows is rounding
 NULL_BLOCKS = 1  # vLLM keeps one block that nobody may hold
 GRAPHS_COUNTED = 0.9  # releases with a larger default share of memory subtract graphs (after 0.19)
 
@@ -185,7 +186,7 @@ def _blocks(
     typical = max(longest / 2.0, 1.0)
     whole = each.bounded_bytes + each.token_bytes * typical
     sequences = min(float(max_sequences), free_bytes / whole) if whole > 0.0 else max_sequences
-    if each.token_bytes * typical < 1e-6 * whole or whole == 0.0:  # nothing grows
+    if each.token_bytes * typical < NEGLIGIBLE * whole or whole == 0.0:  # nothing grows
         return floor(sequences) * ceil(longest / block_tokens)
     left = free_bytes - sequences * each.bounded_bytes
     return floor(left / (block_tokens * each.token_bytes)) - NULL_BLOCKS
