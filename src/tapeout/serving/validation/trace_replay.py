@@ -36,7 +36,7 @@ from tapeout.serving.engine.profiled import (
     expert_layers,
     profiled_table,
 )
-from tapeout.serving.engine.reference import run_reference as run_engine
+from tapeout.serving.engine.run import run_engine
 from tapeout.serving.engine.types import PS_PER_S, Rules, Simulation, StepTable
 from tapeout.serving.types import Deployment
 from tapeout.serving.validation.chips import FindChip, find_chip
