@@ -15,7 +15,7 @@ from tapeout.serving.engine.job import prepare
 from tapeout.serving.engine.policies import Limits, VllmV1
 from tapeout.serving.engine.profile import read_profile
 from tapeout.serving.engine.profiled import ExtraExchange, profiled_table
-from tapeout.serving.engine.run import run_engine
+from tapeout.serving.engine.reference import run_reference
 from tapeout.serving.traffic.trace import Prefixes, Trace
 from tapeout.serving.validation.measured_run import read_run
 from tapeout.serving.validation.trace_replay import Wanted, replay, with_extra
@@ -63,7 +63,7 @@ def write_run(folder, meta=META):
     table = profiled_table(
         read_profile(profile), load_model("llama-3.1-8b"), token_budget=256, max_sequences=8
     )
-    made = run_engine(prepare(trace, rules), rules, table, samples_s=0.1)
+    made = run_reference(prepare(trace, rules), rules, table, samples_s=0.1)
     found = made.requests
     asked, seen = [], []
     for i, ids in enumerate(blocks):
