@@ -36,7 +36,7 @@ from tapeout.serving.engine.profiled import (
     expert_layers,
     profiled_table,
 )
-from tapeout.serving.engine.reference import run_reference
+from tapeout.serving.engine.run import run_engine
 from tapeout.serving.engine.types import PS_PER_S, Rules, Simulation, StepTable
 from tapeout.serving.types import Deployment
 from tapeout.serving.validation.chips import FindChip, find_chip
@@ -506,7 +506,7 @@ def _notes(case: _Case) -> tuple[str, ...]:
 
 
 def _simulate(run: MeasuredRun, rules: Rules, table: StepTable) -> Simulation:
-    return run_reference(prepare(run.trace, rules), rules, table, samples_s=SAMPLES_S)
+    return run_engine(prepare(run.trace, rules), rules, table, samples_s=SAMPLES_S)
 
 
 def with_extra(
@@ -544,7 +544,7 @@ def fit_exchange(
 
     def loss(values: Floats) -> float:
         trial = with_extra(table, architecture, _extra(values))
-        times = simulated_times(run_reference(job, rules, trial))
+        times = simulated_times(run_engine(job, rules, trial))
         parts = (np.log(times[key] / measured[key])[:first] for key in ("ttft_s", "tpot_s"))
         return float(sum(np.nansum(np.square(part)) for part in parts))
 
