@@ -6,20 +6,42 @@ follows from queueing theory or from a line of arithmetic.
 
 import heapq
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
+from tapeout.chip import ChipSpec
+from tapeout.fabric import System
+from tapeout.perf import Placement
 from tapeout.serving.engine.types import (
     PS_PER_S,
     Event,
     Log,
     RequestTable,
+    Rules,
     RunTotals,
     Simulation,
     Timeline,
 )
+from tapeout.serving.metrics import Setting, summarise
+from tapeout.serving.simulate import SimulationResult, Timing
+from tapeout.serving.traffic import Trace
+from tapeout.serving.types import Deployment
+from tapeout.workload import TensorFormats, load_model
 
 BLOCKS = 1000
+CHIP = ChipSpec(
+    name="Plain chip",
+    peak_flop_per_s={"bf16": 1e15},
+    memory_bytes=80e9,
+    memory_bytes_per_s=3e12,
+    cores=132,
+    l2_bytes=5e7,
+    links=(),
+    tdp_w=700.0,
+    process_nm=4.0,
+    memory_kind="HBM3",
+)
 HELD = 4  # blocks of a request in service
 
 
@@ -129,4 +151,44 @@ def timeline_of(requests, samples=200):
         blocks=HELD * running,
         prompt_tokens=np.diff(counts[1], prepend=0) * 100.0,
         output_tokens=np.diff(counts[2], prepend=0) * 11.0,
+    )
+
+
+def result_of(run, trace=None, **changes):
+    """A result around a run of Llama-3.1-8B on one plain chip, with stand-in settings."""
+    requests = run.requests
+    trace = trace or Trace(
+        arrival_s=requests.arrival_s,
+        input_tokens=requests.input_tokens,
+        output_tokens=requests.output_tokens,
+        source="made by hand <b>",
+    )
+    place = Placement(
+        architecture=load_model("llama-3.1-8b"),
+        system=System(chip=CHIP, chips_per_domain=8, domains=1),
+        formats=TensorFormats(weight="bf16", activation="bf16", kv="bf16"),
+    )
+    deployment = Deployment(placement=place)
+    setup = SimpleNamespace(
+        rules=Rules(token_budget=8192, max_sequences=256, kv_blocks=BLOCKS),
+        notes=("cache assumed <i>",),
+        table=None,
+        kv=None,
+    )
+    setting = Setting(
+        chips=1,
+        blocks=BLOCKS,
+        slo_class=trace.slo_class,
+        classes=trace.classes,
+        **changes,
+    )
+    return SimulationResult(
+        deployment=deployment,
+        trace=trace,
+        setup=setup,
+        simulation=run,
+        summary=summarise(run, setting),
+        setting=setting,
+        timing=Timing(name="made by hand", log_sd=0.1),
+        seed=0,
     )

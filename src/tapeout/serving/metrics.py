@@ -107,7 +107,7 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
     ProblemsError
         A limit names a class that the trace does not have.
     """
-    _check_classes(setting)
+    check_setting(setting)
     requests, totals = simulation.requests, simulation.totals
     window = window_of(
         requests, totals.end_s, warm_up_s=setting.warm_up_s, closed=setting.in_flight > 0
@@ -144,7 +144,14 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
     )
 
 
-def _check_classes(setting: Setting) -> None:
+def check_setting(setting: Setting) -> None:
+    """Refuse limits for classes that the trace does not have.
+
+    Raises
+    ------
+    ProblemsError
+        With every such class.
+    """
     unknown = {limit.of for limit in setting.objective.limits} - {"", *setting.classes}
     if unknown:
         known = ", ".join(setting.classes) or "none"
@@ -317,6 +324,7 @@ __all__ = [
     "Estimate",
     "Setting",
     "Summary",
+    "check_setting",
     "latencies_s",
     "met_objective",
     "summarise",

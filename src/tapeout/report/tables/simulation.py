@@ -1,0 +1,206 @@
+"""Tables of a simulated run: latencies, load, use of the engine, classes, settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapeout.perf import in_words
+from tapeout.report import formats as f
+from tapeout.report.charts.simulation import NAMES, seconds
+from tapeout.report.content import Cell, Table, Tone, cell, left, right, row
+from tapeout.serving.summary import STATISTICS
+
+if TYPE_CHECKING:
+    from tapeout.serving.intervals import Estimate
+    from tapeout.serving.simulate import SimulationResult
+    from tapeout.serving.summary import Distribution, LimitCheck, Summary, Use
+
+
+def latencies(summary: Summary) -> Table:
+    """Latencies by statistic; statistics that have a limit are marked."""
+    tones = {
+        (one.limit.metric, f"p{one.limit.percentile:g}"): _tone(one)
+        for one in summary.checks
+        if not one.limit.of
+    }
+    lines = [
+        row(
+            NAMES[name],
+            *(_latency(found[one], tones.get((name, one), "")) for one in STATISTICS),
+            seconds(found.largest_s),
+        )
+        for name, found in summary.latencies.items()
+    ]
+    return Table(
+        key="latencies",
+        caption=f"Latency of {summary.finished:,} requests",
+        columns=(
+            left("metric", "Metric"),
+            *(right(one, one) for one in STATISTICS),
+            right("largest", "largest"),
+        ),
+        rows=tuple(lines),
+        notes=(
+            "Below a figure half its 95 % confidence interval, from batches of requests; none"
+            " where there are too few requests to say.",
+            f"Mean gap between tokens (ITL): {seconds(summary.itl_mean_s)}. Its percentiles would"
+            " need the time of every token, which a run does not keep; TPOT is the mean gap of"
+            " each request.",
+        ),
+    )
+
+
+def _tone(check: LimitCheck) -> Tone:
+    return "good" if check.met else "bad"
+
+
+def _latency(one: Estimate, tone: Tone = "") -> Cell:
+    note = "" if f.missing(one.half_width) else f"± {seconds(one.half_width)}"
+    return cell(seconds(one.value), tone, note)
+
+
+def limits(summary: Summary) -> Table | None:
+    """Limits beside what was reached; None without limits."""
+    if not summary.checks:
+        return None
+    lines = [
+        row(
+            check.limit.words,
+            _latency(check.value) if check.value.value < float("inf") else "never: requests failed",
+            cell("met" if check.met else "missed", _tone(check), _doubt(check)),
+        )
+        for check in summary.checks
+    ]
+    return Table(
+        key="limits",
+        caption="Service-level limits",
+        columns=(left("limit", "Limit"), right("reached", "Reached"), right("verdict", "Verdict")),
+        rows=tuple(lines),
+        notes=(
+            "Attainment is the share of requests that meet every limit of their class; rejected"
+            " and unfinished requests miss.",
+        ),
+    )
+
+
+def _doubt(check: LimitCheck) -> str:
+    if f.missing(check.value.half_width):
+        return ""
+    return "" if check.sure else "within the sampling error"
+
+
+def load(summary: Summary) -> Table:
+    """Rates in the window."""
+    lines = (
+        ("Offered", f"{f.number(summary.offered_requests_per_s)} requests/s"),
+        ("Served", f"{f.number(summary.served_requests_per_s)} requests/s"),
+        ("Goodput", f"{f.number(summary.goodput_requests_per_s)} requests/s"),
+        ("SLO attainment", _share(summary.attainment)),
+        ("Output", f"{f.number(summary.output_tokens_per_s)} tokens/s"),
+        ("Output per chip", f"{f.number(summary.output_tokens_per_s_per_chip)} tokens/s"),
+        ("Input", f"{f.number(summary.input_tokens_per_s)} tokens/s"),
+        ("Rejected, unfinished", f"{summary.rejected:,}, {summary.unfinished:,}"),
+    )
+    window = summary.window
+    return Table(
+        key="load",
+        caption=f"Load from {f.short(window.start_s)} s to {f.short(window.end_s)} s",
+        columns=(left("name", "Figure"), right("value", "Value")),
+        rows=tuple(row(*one) for one in lines),
+        notes=(f"Queue: {summary.trend.steadiness.value}.",),
+    )
+
+
+def _share(one: Estimate) -> str:
+    wide = "" if f.missing(one.half_width) else f" ± {f.percent(one.half_width)}"
+    return f"{f.percent(one.value)}{wide}"
+
+
+def use(found: Use) -> Table:
+    """What the whole run made of its chips."""
+    lines = (
+        ("Time in steps", f.percent(found.utilisation_fraction)),
+        (
+            "KV cache held, mean and peak",
+            f"{f.percent(found.kv_mean_fraction)}, {f.percent(found.kv_peak_fraction)}",
+        ),
+        (
+            "Running sequences, mean and peak",
+            f"{f.number(found.running_mean)}, {found.running_peak:,}",
+        ),
+        (
+            "Preemptions",
+            f"{found.preemptions:,} ({f.percent(found.preempted_fraction)} of requests)",
+        ),
+        ("Prompt tokens found in the cache", f.percent(found.hit_fraction)),
+        ("Energy of an output token", f"{f.number(found.joule_per_output_token)} J"),
+        ("Energy of a request", f"{f.number(found.joule_per_request)} J"),
+        ("Little's law residual", f"{found.little_residual_fraction:.1e}"),
+    )
+    return Table(
+        key="use",
+        caption=f"Use of {found.chips:,} chip{'s' if found.chips > 1 else ''} over the whole run",
+        columns=(left("name", "Figure"), right("value", "Value")),
+        rows=tuple(row(*one) for one in lines),
+        notes=("Energy is that of the chips, idle time included; hosts are not.",),
+    )
+
+
+def classes(summary: Summary) -> Table | None:
+    """Classes of traffic; None where there is one."""
+    if len(summary.classes) < 2:
+        return None
+    lines = [
+        row(
+            one.name,
+            f.integer(one.requests),
+            _share(one.attainment),
+            f.number(one.goodput_requests_per_s),
+            *(_pair(one.latencies[name]) for name in ("ttft", "tpot", "e2e")),
+        )
+        for one in summary.classes
+    ]
+    return Table(
+        key="classes",
+        caption="Classes of traffic",
+        columns=(
+            left("class", "Class"),
+            right("requests", "Requests"),
+            right("attainment", "Attainment"),
+            right("goodput", "Goodput, requests/s"),
+            *(right(name, f"{NAMES[name]}, p50 and p90") for name in ("ttft", "tpot", "e2e")),
+        ),
+        rows=tuple(lines),
+    )
+
+
+def _pair(found: Distribution) -> str:
+    return f"{seconds(found['p50'].value)}, {seconds(found['p90'].value)}"
+
+
+def settings(result: SimulationResult) -> Table:
+    """What was simulated: placement, engine, cache, timing model, traffic."""
+    place, rules = result.deployment.placement, result.setup.rules
+    lines = (
+        ("Model", place.architecture.name),
+        ("Placement", f"{in_words(place)} on {place.system.chip.name}"),
+        ("Replicas", f"{result.deployment.replicas}"),
+        ("Policy", result.deployment.policy.name),
+        ("Token budget of a step", f"{rules.token_budget:,}"),
+        ("Sequences at once", f"{rules.max_sequences:,}"),
+        ("KV blocks of a rank", f"{rules.kv_blocks:,} of {rules.block_tokens} tokens"),
+        ("Data-parallel ranks", f"{rules.ranks}"),
+        ("Prefix cache", "on" if rules.prefix_cache else "off"),
+        ("Timing model", result.timing.name),
+        (
+            "Timing error of the step model",
+            f"x/÷ {f.number(result.timing.band_factor)} (80 % band)",
+        ),
+        ("Traffic", result.trace.source or "not named"),
+    )
+    return Table(
+        key="settings",
+        caption="What was simulated",
+        columns=(left("name", "Setting"), left("value", "Value")),
+        rows=tuple(row(*one) for one in lines),
+    )

@@ -1,0 +1,239 @@
+"""One trace through a deployment: settings of the engine, the run, and what it amounts to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tapeout.constants import Z80
+from tapeout.errors import InfeasibleError
+from tapeout.perf import PhysicalModel, TimingModel, step_mix
+from tapeout.serving.engine.types import PS_PER_S, Simulation
+from tapeout.serving.metrics import Setting, check_setting, met_objective, summarise
+from tapeout.serving.objectives import Flags, Objective
+from tapeout.serving.replicas import Fleet, Runner, Task, run_split, silent
+from tapeout.serving.summary import Summary
+from tapeout.serving.types import Deployment
+
+if TYPE_CHECKING:
+    from tapeout.serving.engine.defaults import EngineSetup
+    from tapeout.serving.traffic import Trace
+
+SAMPLES = 600  # of a timeline, where the load can be served
+AUTO = -1.0
+_TYPICAL = 16.0  # sequences of the step whose timing error is quoted; it hardly depends on it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run and what to keep.
+
+    Attributes
+    ----------
+    in_flight : int
+        Requests in flight of a closed loop, all replicas together; 0: arrivals of the trace.
+    warm_up_s : float
+        Left out of the figures at the beginning. [s]
+    samples_s : float
+        Interval of the timeline; 0: none; negative: about 600 over the run. [s]
+    log : bool
+        Keep the events of every request.
+    by_client : bool
+        With several replicas: requests of a client go to one of them.
+    runner : Runner, optional
+        Of one replica; default: the compiled engine.
+    fleet : Fleet
+        How replicas share the trace.
+    tell : callable
+        Gets a stage ("setup", "simulate", "measure") and the share of it that is done.
+    """
+
+    in_flight: int = 0
+    warm_up_s: float = 0.0
+    samples_s: float = 0.0
+    log: bool = False
+    by_client: bool = False
+    runner: Runner | None = None
+    fleet: Fleet = run_split
+    tell: Callable[[str, float], None] = silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The timing model behind the steps, and its error as the sd of the log of a step's time."""
+
+    name: str
+    log_sd: float
+
+    @property
+    def band_factor(self) -> float:
+        """Half width of the 80 % band of a step's time, as a factor."""
+        return math.exp(Z80 * self.log_sd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationResult:
+    """A run with everything that explains it.
+
+    Attributes
+    ----------
+    deployment : Deployment
+    trace : Trace
+    setup : EngineSetup
+        Rules, step table, cache capacity and notes.
+    simulation : Simulation
+        What became of every request.
+    summary : Summary
+    setting : Setting
+        What the summary was measured against.
+    timing : Timing
+    seed : int
+    """
+
+    deployment: Deployment
+    trace: Trace
+    setup: EngineSetup
+    simulation: Simulation
+    summary: Summary
+    setting: Setting
+    timing: Timing
+    seed: int
+
+    @property
+    def met(self) -> Flags:
+        """Which requests met every limit, shape (request,)."""
+        return met_objective(self.simulation.requests, self.setting)
+
+    @property
+    def blocks(self) -> int:
+        """Usable cache blocks of all ranks of all replicas."""
+        return self.setting.blocks
+
+
+def simulate(
+    deployment: Deployment,
+    trace: Trace,
+    *,
+    model: TimingModel | None = None,
+    seed: int = 0,
+    objective: Objective | None = None,
+    options: Options | None = None,
+) -> SimulationResult:
+    """Run a trace through a deployment.
+
+    Parameters
+    ----------
+    deployment : Deployment
+    trace : Trace
+    model : TimingModel, optional
+        Default: the physical model.
+    seed : int
+        Of what the engine draws: which drafts are accepted. Arrivals and lengths are the trace's.
+    objective : Objective, optional
+        Limits for attainment and goodput.
+    options : Options, optional
+
+    Returns
+    -------
+    SimulationResult
+
+    Raises
+    ------
+    DoesNotFitError
+        Weights and buffers leave no room for a cache.
+    InfeasibleError
+        An empty trace, no replica, or fewer requests in flight than replicas.
+    ProblemsError
+        A limit names a class that the trace does not have.
+    """
+    chosen = options or Options()
+    _check(deployment, trace)
+    timing_model = model or PhysicalModel()
+    setup = _setup(deployment, timing_model, trace, chosen)
+    rules = replace(setup.rules, seed=setup.rules.seed + seed) if seed else setup.rules
+    task = Task(
+        rules=rules,
+        table=setup.table,
+        runner=chosen.runner or _engine(),
+        front=deployment.front,
+        replicas=deployment.replicas,
+        by_client=chosen.by_client,
+        in_flight=chosen.in_flight,
+        samples_s=_samples_s(trace, setup, deployment.replicas)
+        if chosen.samples_s < 0.0
+        else chosen.samples_s,
+        log=chosen.log,
+        tell=chosen.tell,
+    )
+    setting = Setting(
+        chips=deployment.placement.chips * deployment.replicas,
+        blocks=rules.kv_blocks * rules.ranks * deployment.replicas,
+        replicas=deployment.replicas,
+        objective=objective or Objective(),
+        warm_up_s=chosen.warm_up_s,
+        in_flight=chosen.in_flight,
+        slo_class=trace.slo_class,
+        classes=trace.classes if trace.slo_class is not None else (),
+    )
+    check_setting(setting)
+    simulation = chosen.fleet(trace, task)
+    chosen.tell("measure", 0.0)
+    return SimulationResult(
+        deployment=deployment,
+        trace=trace,
+        setup=setup,
+        simulation=simulation,
+        summary=summarise(simulation, setting),
+        setting=setting,
+        timing=_timing(timing_model, deployment, trace),
+        seed=seed,
+    )
+
+
+def _check(deployment: Deployment, trace: Trace) -> None:
+    if not trace.requests:
+        raise InfeasibleError("the trace has no requests; nothing to simulate")
+    if deployment.replicas < 1:
+        raise InfeasibleError(f"{deployment.replicas} replicas; at least one must serve")
+
+
+def _setup(
+    deployment: Deployment, model: TimingModel, trace: Trace, options: Options
+) -> EngineSetup:
+    from tapeout.serving.engine.defaults import setup  # noqa: PLC0415  builds tables
+
+    options.tell("setup", 0.0)
+    longest = int((trace.input_tokens + trace.output_tokens).max())
+    found = setup(deployment, model, longest_context=longest)
+    options.tell("setup", 1.0)
+    return found
+
+
+def _engine() -> Runner:
+    from tapeout.serving.engine.run import run_engine  # noqa: PLC0415  loads compiled code
+
+    return run_engine
+
+
+def _samples_s(trace: Trace, setup: EngineSetup, replicas: int) -> float:
+    """Interval that gives about `SAMPLES` points: of the arrivals, or of a busy engine. [s].
+
+    What an engine cannot be faster than: every token in a full step.
+    """
+    tokens_ps, rules = setup.table.tokens_ps, setup.rules
+    full, batch = tokens_ps.size - 1, min(rules.max_sequences, tokens_ps.size - 1)
+    prompt_s = float(trace.input_tokens.sum()) / full * float(tokens_ps[full]) / PS_PER_S
+    output_s = float(trace.output_tokens.sum()) / batch * float(tokens_ps[batch]) / PS_PER_S
+    busy_s: float = (prompt_s + output_s) / (replicas * rules.ranks)
+    last_s = float(trace.arrival_s.max())
+    return max(last_s, busy_s, 1.0 / PS_PER_S) / SAMPLES
+
+
+def _timing(model: TimingModel, deployment: Deployment, trace: Trace) -> Timing:
+    context = float(np.mean(trace.input_tokens + trace.output_tokens / 2.0))
+    cost = model.step_cost(deployment.placement, step_mix(decode=_TYPICAL, context=context))
+    return Timing(name=model.name, log_sd=cost.log_sd)
