@@ -173,7 +173,7 @@ def result_of(run, trace=None, **changes):
         rules=Rules(token_budget=8192, max_sequences=256, kv_blocks=BLOCKS),
         notes=("cache assumed <i>",),
         table=None,
-        kv=None,
+        kv=SimpleNamespace(blocks=BLOCKS, low=900, high=1100, source="by hand"),
     )
     setting = Setting(
         chips=1,

@@ -18,6 +18,7 @@ from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.perf import perf
 from tapeout.cli.show import show
+from tapeout.cli.simulate import simulate
 from tapeout.errors import Problem, ProblemsError, TapeoutError
 
 app = typer.Typer(
@@ -196,6 +197,7 @@ def schema() -> None:
 
 app.command()(show)
 app.command()(perf)
+app.command()(simulate)
 app.command()(calibrate)
 app.add_typer(catalog_cli.app, name="catalog")
 app.add_typer(validate_cli.app, name="validate")

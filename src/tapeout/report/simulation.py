@@ -21,7 +21,7 @@ from tapeout.report.runtime import vega_bundle
 from tapeout.report.tables import simulation as tables
 from tapeout.serving.metrics import latencies_s
 from tapeout.serving.phases import order_of, phases
-from tapeout.serving.window import Steadiness
+from tapeout.serving.remarks import warnings
 
 if TYPE_CHECKING:
     from tapeout.serving.simulate import SimulationResult
@@ -93,33 +93,8 @@ def _verdict(summary: Summary) -> str:
     if not summary.checks:
         return f"{reached}."
     limits = ", ".join(check.limit.words for check in summary.checks)
-    share = f"{f.percent(summary.attainment.value)} of requests meet all limits ({limits})"
+    share = f"{tables.share(summary.attainment.value)} of requests meet all limits ({limits})"
     return f"{reached}; {share}."
-
-
-def warnings(result: SimulationResult) -> tuple[str, ...]:
-    """What a reader must know before the figures."""
-    summary, found = result.summary, []
-    if summary.trend.steadiness is Steadiness.SATURATED:
-        found.append(
-            f"Saturated: {f.number(summary.trend.slope_per_s)} more requests queue up every second."
-            " Latencies grow with the length of the run; read throughput, not latency."
-        )
-    elif summary.window.burst and not result.setting.in_flight:
-        found.append(
-            "All requests arrive within a small part of the run: TTFT is mostly the wait in the"
-            " pile, and there is no offered rate."
-        )
-    elif summary.trend.steadiness is not Steadiness.STEADY and not result.setting.in_flight:
-        found.append(f"{summary.trend.steadiness.value.capitalize()}.")
-    if summary.rejected:
-        found.append(
-            f"{summary.rejected:,} requests are longer than the engine can hold and were rejected;"
-            " they count as misses and have no latency."
-        )
-    if summary.use.hit_fraction == 0.0 and result.trace.prefixes is None:
-        found.append("The traffic names no shared prefixes, so the prefix cache finds none.")
-    return tuple(found)
 
 
 def _cards(summary: Summary) -> Iterator[Card]:
@@ -139,7 +114,7 @@ def _cards(summary: Summary) -> Iterator[Card]:
     if summary.checks:
         yield Card(
             label="Requests that meet every limit",
-            value=f.percent(summary.attainment.value),
+            value=tables.share(summary.attainment.value),
             detail=f"goodput {f.number(summary.goodput_requests_per_s)} requests/s",
             tone="good" if summary.met else "bad",
         )

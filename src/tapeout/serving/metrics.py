@@ -115,8 +115,9 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
     seen = _seen(requests, window, setting)
     found = {name: _distribution(values) for name, values in seen.latency_s.items()}
     length_s, last = window.length_s, requests.last_token_s
-    ended = int(np.count_nonzero((last >= window.start_s) & (last <= window.end_s)))
-    served = _per(ended, length_s)
+    ended = (last >= window.start_s) & (last <= window.end_s)
+    good = ended & met_objective(requests, setting)
+    served = _per(int(ended.sum()), length_s)
     emitted, read = _tokens(requests, window)
     arrived = requests.rejected[seen.place]
     return Summary(
@@ -131,15 +132,13 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
         else (NAN if window.burst else _per(seen.place.size, length_s)),
         served_requests_per_s=served,
         attainment=mean(seen.met.astype(float)) if setting.objective.limits else NOTHING,
-        goodput_requests_per_s=_per(int(seen.met.sum()), length_s)
-        if setting.objective.limits
-        else NAN,
+        goodput_requests_per_s=_per(int(good.sum()), length_s) if setting.objective.limits else NAN,
         output_tokens_per_s=_per(emitted, length_s),
         input_tokens_per_s=_per(read, length_s),
         latencies=found,
         itl_mean_s=_itl(requests, seen),
         checks=_checks(seen, setting),
-        classes=_classes(seen, setting, length_s),
+        classes=_classes(seen, setting, good, length_s),
         use=_use(simulation, setting),
     )
 
@@ -243,8 +242,11 @@ def _reached(known: Floats, failed: int, percent: float) -> Estimate:
     return Estimate(value=float(np.interp(rank, np.arange(known.size), np.sort(known))))
 
 
-def _classes(seen: _Seen, setting: Setting, length_s: float) -> tuple[ClassSummary, ...]:
+def _classes(
+    seen: _Seen, setting: Setting, good: Flags, length_s: float
+) -> tuple[ClassSummary, ...]:
     found = []
+    labels = _labels(setting, good.size)
     for place, name in enumerate(setting.classes):
         own = seen.label == place
         limited = bool(setting.objective.of(name))
@@ -253,7 +255,9 @@ def _classes(seen: _Seen, setting: Setting, length_s: float) -> tuple[ClassSumma
                 name=name,
                 requests=int(own.sum()),
                 attainment=mean(seen.met[own].astype(float)) if limited else NOTHING,
-                goodput_requests_per_s=_per(int(seen.met[own].sum()), length_s) if limited else NAN,
+                goodput_requests_per_s=_per(int(good[labels == place].sum()), length_s)
+                if limited
+                else NAN,
                 latencies={key: _distribution(one[own]) for key, one in seen.latency_s.items()},
             )
         )

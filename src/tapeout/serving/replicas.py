@@ -25,7 +25,8 @@ from tapeout.serving.engine.types import (
     StepTable,
     Timeline,
 )
-from tapeout.serving.traffic.trace import Prefixes, Trace
+from tapeout.serving.traffic.scaling import roots, take
+from tapeout.serving.traffic.trace import Trace
 
 
 class Runner(Protocol):
@@ -108,7 +109,7 @@ def run_split(trace: Trace, task: Task) -> Simulation:
     runs = []
     for number, place in enumerate(places):
         share = task.in_flight // task.replicas + (number < task.in_flight % task.replicas)
-        job = prepare(part(trace, place), task.rules, front=task.front, in_flight=share)
+        job = prepare(take(trace, place), task.rules, front=task.front, in_flight=share)
         runs.append(
             task.runner(job, task.rules, task.table, samples_s=task.samples_s, log=task.log)
         )
@@ -134,68 +135,12 @@ def assign(trace: Trace, replicas: int, *, by_client: bool = False) -> Ints:
     if by_client and trace.client is not None:
         key = trace.client.astype(np.int64)
     elif trace.parent is not None:
-        key = _roots(trace.parent)
+        key = roots(trace)
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
     turn = np.empty(first.size, np.int64)
     turn[np.argsort(first, kind="stable")] = np.arange(first.size)
     found: Ints = turn[group] % replicas
     return found
-
-
-def _roots(parent: Ints) -> Ints:
-    """First turn of every conversation, by doubling the steps towards it."""
-    root = np.where(parent >= 0, parent, np.arange(parent.size))
-    while True:
-        further = root[root]
-        if np.array_equal(further, root):
-            return root
-        root = further
-
-
-def part(trace: Trace, place: Ints) -> Trace:
-    """Some requests of a trace; a turn whose parent is not among them stands alone.
-
-    Parameters
-    ----------
-    trace : Trace
-    place : array of int
-        Ascending.
-    """
-    if place.size == trace.requests:
-        return trace
-    parent = None
-    if trace.parent is not None:
-        moved = np.full(trace.requests + 1, -1)  # the last place is that of no parent
-        moved[place] = np.arange(place.size)
-        parent = moved[trace.parent[place]]
-    return replace(
-        trace,
-        arrival_s=trace.arrival_s[place],
-        input_tokens=trace.input_tokens[place],
-        output_tokens=trace.output_tokens[place],
-        prefixes=_prefixes(trace.prefixes, place),
-        client=_some(trace.client, place),
-        parent=parent,
-        think_s=None if trace.think_s is None else trace.think_s[place],
-        slo_class=_some(trace.slo_class, place),
-    )
-
-
-def _some(values: Ints | None, place: Ints) -> Ints | None:
-    return None if values is None else values[place]
-
-
-def _prefixes(prefixes: Prefixes | None, place: Ints) -> Prefixes | None:
-    if prefixes is None:
-        return None
-    count = np.diff(prefixes.offsets)[place]
-    offsets = np.concatenate([[0], np.cumsum(count)])
-    inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count)
-    return replace(
-        prefixes,
-        offsets=offsets,
-        ids=prefixes.ids[np.repeat(prefixes.offsets[place], count) + inside],
-    )
 
 
 def together(runs: Sequence[Simulation], places: Sequence[Ints]) -> Simulation:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
-from tapeout.perf import PhysicalModel, TimingModel, step_mix
+from tapeout.perf import PhysicalModel, TimingModel, in_words, step_mix
 from tapeout.serving.engine.types import PS_PER_S, Simulation
 from tapeout.serving.metrics import Setting, check_setting, met_objective, summarise
 from tapeout.serving.objectives import Flags, Objective
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from tapeout.serving.traffic import Trace
 
 SAMPLES = 600  # of a timeline, where the load can be served
-AUTO = -1.0
+AUTO = -1.0  # a timeline of about `SAMPLES` points
+SEMANTICS = {
+    "vllm-v1": "vLLM V1, as of 0.19",
+    "vllm-v0": "vLLM V0, as of 0.6",
+    "sarathi": "Sarathi-Serve, OSDI 2024, as in vidur",
+    "orca": "Orca, OSDI 2022",
+    "static": "static batches",
+}
 _TYPICAL = 16.0  # sequences of the step whose timing error is quoted; it hardly depends on it
 
 
@@ -107,6 +114,38 @@ class SimulationResult:
     def met(self) -> Flags:
         """Which requests met every limit, shape (request,)."""
         return met_objective(self.simulation.requests, self.setting)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was simulated, and its summary, in SI units and ready for JSON."""
+        place, rules, kv = self.deployment.placement, self.setup.rules, self.setup.kv
+        return {
+            "model": place.architecture.name,
+            "chip": place.system.chip.name,
+            "placement": in_words(place),
+            "replicas": self.deployment.replicas,
+            "policy": self.deployment.policy.name,
+            "semantics": SEMANTICS.get(self.deployment.policy.name, ""),
+            "token_budget": rules.token_budget,
+            "max_sequences": rules.max_sequences,
+            "block_tokens": rules.block_tokens,
+            "ranks": rules.ranks,
+            "prefix_cache": rules.prefix_cache,
+            "async_depth": rules.async_depth,
+            "kv_blocks": {
+                "usable": kv.blocks,
+                "low": kv.low,
+                "high": kv.high,
+                "source": kv.source,
+            },
+            "timing_model": self.timing.name,
+            "timing_log_sd": self.timing.log_sd,
+            "timing_band_80_factor": self.timing.band_factor,
+            "traffic": self.trace.source,
+            "in_flight": self.setting.in_flight,
+            "seed": self.seed,
+            "slo": self.setting.objective.words,
+            "notes": list(self.setup.notes),
+        } | self.summary.to_dict()
 
     @property
     def blocks(self) -> int:

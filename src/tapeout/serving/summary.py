@@ -139,7 +139,7 @@ class Summary:
         Share of the requests that met every limit of their class; rejected and unfinished ones
         are misses. nan without an objective.
     goodput_requests_per_s : float
-        Requests that met every limit, over the window.
+        Requests that ended in the window and met every limit: at most those served.
     output_tokens_per_s, input_tokens_per_s : float
         Tokens emitted, and prompts completed, in the window; of all replicas.
     use : Use

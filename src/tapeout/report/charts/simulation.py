@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,7 @@ def distribution_chart(name: str, values: Floats, checks: Sequence[LimitCheck]) 
     start = float(np.quantile(known, 0.005)) if logarithmic else 0.0  # a few tiny ones need no room
     ends = [start, float(known[-1]), *(one.limit.limit_s for one in checks)]
     described = (
-        f"half of {known.size} requests within {seconds(float(np.quantile(known, 0.5)))}, nine in"
+        f"half of {known.size:,} requests within {seconds(float(np.quantile(known, 0.5)))}, nine in"
         f" ten within {seconds(float(np.quantile(known, 0.9)))}, all within"
         f" {seconds(float(known[-1]))}"
     )
@@ -218,7 +219,8 @@ def _curve(name: str, ends: Sequence[float], *, logarithmic: bool) -> Any:
         if logarithmic
         else alt.Scale(domain=[0.0, 1.08 * high], nice=False)
     )
-    x = alt.X("value:Q", scale=scale, axis=theme.axis(f"{name}, seconds", format="~g"))
+    ticks = {"values": _ticks(low, high)} if logarithmic else {}
+    x = alt.X("value:Q", scale=scale, axis=theme.axis(f"{name}, seconds", format="~g", **ticks))
     y = alt.Y("share:Q", scale=alt.Scale(domain=[0, 100]), axis=theme.axis("Requests, %"))
     line = (
         alt.Chart(theme.data())
@@ -235,11 +237,18 @@ def _curve(name: str, ends: Sequence[float], *, logarithmic: bool) -> Any:
     colour = alt.Color("colour:N", scale=None, legend=None)
     limit = alt.Chart(theme.data("limits"))
     rule = limit.mark_rule(strokeWidth=1.5, strokeDash=[5, 4]).encode(x="x:Q", color=colour)
-    label = limit.mark_text(align="right", dx=-4, dy=-6, fontSize=12, angle=270).encode(
-        x="x:Q", y=alt.value(4), text="label:N", color=colour
-    )
+    label = limit.mark_text(
+        align="right", baseline="bottom", dx=-4, dy=-4, fontSize=12, angle=270
+    ).encode(x="x:Q", y=alt.value(4), text="label:N", color=colour)
     point = limit.mark_circle(size=70, opacity=1.0).encode(x="value:Q", y="share:Q", color=colour)
     return alt.layer(line, rule, label, point)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten over a wide range, 1, 2 and 5 over a narrow one."""
+    first, last = math.floor(math.log10(max(low, high * SMALLEST))), math.ceil(math.log10(high))
+    steps = (1.0,) if last - first > 3 else (1.0, 2.0, 5.0)
+    return [float(f"{one:g}e{power}") for power in range(first, last + 1) for one in steps]
 
 
 def requests_chart(found: Sequence[Phase], title: str) -> Chart | None:

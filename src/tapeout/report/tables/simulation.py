@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tapeout.constants import PERCENT
 from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.charts.simulation import NAMES, seconds
 from tapeout.report.content import Cell, Table, Tone, cell, left, right, row
 from tapeout.serving.summary import STATISTICS
+
+NEAR_ONE = 0.9
+ROUNDING = 1e-9  # of sums of times
 
 if TYPE_CHECKING:
     from tapeout.serving.intervals import Estimate
@@ -113,7 +117,20 @@ def load(summary: Summary) -> Table:
 
 def _share(one: Estimate) -> str:
     wide = "" if f.missing(one.half_width) else f" ± {f.percent(one.half_width)}"
-    return f"{f.percent(one.value)}{wide}"
+    return f"{share(one.value)}{wide}"
+
+
+def share(fraction: float) -> str:
+    """A share near one, whose distance from one is what matters.
+
+    Examples
+    --------
+    >>> share(0.9962), share(1.0), share(0.871), share(0.99996)
+    ('99.6 %', '100 %', '87 %', '99.996 %')
+    """
+    if f.missing(fraction) or not NEAR_ONE < fraction < 1.0:
+        return f.percent(fraction)
+    return f"{fraction / PERCENT:.{max(1, f.decimals((1.0 - fraction) / PERCENT, 1))}f} %"
 
 
 def use(found: Use) -> Table:
@@ -135,7 +152,7 @@ def use(found: Use) -> Table:
         ("Prompt tokens found in the cache", f.percent(found.hit_fraction)),
         ("Energy of an output token", f"{f.number(found.joule_per_output_token)} J"),
         ("Energy of a request", f"{f.number(found.joule_per_request)} J"),
-        ("Little's law residual", f"{found.little_residual_fraction:.1e}"),
+        ("Little's law residual", _residual(found.little_residual_fraction)),
     )
     return Table(
         key="use",
@@ -144,6 +161,10 @@ def use(found: Use) -> Table:
         rows=tuple(row(*one) for one in lines),
         notes=("Energy is that of the chips, idle time included; hosts are not.",),
     )
+
+
+def _residual(fraction: float) -> str:
+    return "0" if abs(fraction) < ROUNDING else f.percent(fraction)
 
 
 def classes(summary: Summary) -> Table | None:

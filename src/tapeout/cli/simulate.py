@@ -1,0 +1,321 @@
+"""`tapeout simulate`: a trace, or traffic of given lengths, through a deployment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tapeout.cli import simulate_options as o
+from tapeout.cli.simulate_traffic import Asked, traffic_of
+from tapeout.errors import Problem, ProblemsError, TapeoutError
+
+if TYPE_CHECKING:
+    from tapeout.cli.simulate_traffic import Traffic
+    from tapeout.perf import TimingModel
+    from tapeout.serving.simulate import SimulationResult
+    from tapeout.serving.types import Deployment
+
+HTML = (".html", ".htm")
+TABLE = (".csv", ".parquet")
+
+
+def simulate(
+    trace: o.TraceFile = None,
+    chip: o.Chip = "",
+    model: o.Model = "",
+    parallelism: o.Parallelism = "",
+    precision: o.Precision = None,
+    rate: o.Rate = None,
+    thin: o.Thin = False,
+    speed: o.Speed = None,
+    requests: o.Requests = None,
+    duration: o.Duration = None,
+    in_flight: o.InFlight = 0,
+    input_tokens: o.Input = 512,
+    output_tokens: o.Output = 128,
+    length_cv: o.LengthCv = 0.0,
+    cv: o.Cv = 1.0,
+    trace_format: o.Format = None,
+    sort: o.Sort = False,
+    max_model_len: o.MaxLength = None,
+    policy: o.Policy = "vllm-v1",
+    max_num_seqs: o.Sequences = None,
+    max_num_batched_tokens: o.Budget = None,
+    kv_blocks: o.Blocks = None,
+    block_size: o.BlockTokens = 16,
+    no_prefix_cache: o.NoPrefixCache = False,
+    replicas: o.Replicas = 1,
+    by_client: o.ByClient = False,
+    slo: o.Slo = "",
+    warm_up: o.WarmUp = 0.0,
+    seed: o.Seed = 0,
+    roofline: o.Roofline = False,
+    overlay: o.Overlay = None,
+    out: o.Out = None,
+    report: o.Report = None,
+    chrome_trace: o.ChromeTrace = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Run requests through an engine over time: latency percentiles, SLOs, load, cache, energy.
+
+    Examples:
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --input 512 --output 128 --rate 10
+
+      tapeout simulate trace.csv --chip h100 --model llama-3.1-70b --parallelism tp4 --rate 2
+      --slo ttft_p90=2,tpot_p90=0.05 --report run.html
+
+      tapeout simulate mooncake.jsonl --chip b200 --model gpt-oss-120b --speed 2 --requests 5000
+      --replicas 4 --out run/
+
+      tapeout simulate spec.toml --chip h100 --model llama-3.1-8b --policy sarathi
+      --max-num-batched-tokens 512 --kv-blocks 20000 --json
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --requests 500
+      --chrome-trace trace.json
+    """
+    files = _Files(out=out, report=report, chrome_trace=chrome_trace)
+    engine = _Engine(
+        placed=(model, chip, parallelism, precision, overlay),
+        limits={
+            "policy": policy,
+            "max_sequences": max_num_seqs,
+            "token_budget": max_num_batched_tokens,
+            "kv_blocks": kv_blocks,
+            "block_tokens": block_size,
+            "prefix_cache": not no_prefix_cache,
+            "replicas": replicas,
+        },
+        roofline=roofline,
+    )
+    asked = Asked(
+        path=trace,
+        rate=rate,
+        thin=thin,
+        speed=speed,
+        requests=requests,
+        duration_s=duration,
+        in_flight=in_flight,
+        form=trace_format,
+        sort=sort,
+        max_model_len=max_model_len,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        length_cv=length_cv,
+        cv=cv,
+        seed=seed,
+    )
+    how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed)
+    try:
+        _check(engine, files)
+        with _progress(show=not quiet and not as_json) as tell:
+            traffic = traffic_of(asked)
+            result = _run(traffic, engine, how, files, tell)
+            written = files.write(result, tell)
+    except TapeoutError as error:
+        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from error
+    _print(result, traffic, as_json=as_json)
+    for path in written:
+        typer.echo(f"Wrote {path}", err=as_json)
+
+
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Engine:
+    """Chip, model and limits as given."""
+
+    placed: tuple[str, str, str, str | None, Path | None]
+    limits: dict[str, object]
+    roofline: bool
+
+    def deployment(self) -> Deployment:
+        from tapeout.cli.deploy import Limits, deployment_of, placement_of  # noqa: PLC0415
+
+        model, chip, parallelism, precision, overlay = self.placed
+        placement = placement_of([model], chip, parallelism, precision, overlay)
+        return deployment_of(placement, Limits(**self.limits))  # type: ignore[arg-type]
+
+    def timing(self) -> TimingModel:
+        from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415
+
+        return RooflineModel() if self.roofline else PhysicalModel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """How it is run and judged."""
+
+    slo: str
+    warm_up_s: float
+    by_client: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What is to be written."""
+
+    out: Path | None
+    report: Path | None
+    chrome_trace: Path | None
+
+    @property
+    def folder(self) -> bool:
+        """Whether --out is a folder."""
+        return self.out is not None and self.out.suffix.lower() not in TABLE
+
+    @property
+    def over_time(self) -> bool:
+        """Whether a timeline is needed."""
+        return self.folder or self.report is not None or self.chrome_trace is not None
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the names."""
+        if self.report is not None and self.report.suffix.lower() not in HTML:
+            yield _ending("--report", self.report, ".html")
+        if self.chrome_trace is not None and self.chrome_trace.suffix.lower() != ".json":
+            yield _ending("--chrome-trace", self.chrome_trace, ".json")
+        if self.folder and self.out is not None and (self.out.suffix or self.out.is_file()):
+            yield _ending("--out", self.out, ".csv or .parquet, or name a folder")
+
+    def write(self, result: SimulationResult, tell: Tell) -> tuple[Path, ...]:
+        """Write everything; the paths in order."""
+        tell("write", 0.0)
+        written = [] if self.out is None else list(_write_out(result, self.out, self.folder))
+        if self.report is not None:
+            from tapeout.report.simulation import write_simulation  # noqa: PLC0415
+
+            write_simulation(result, self.report)
+            written.append(self.report)
+        if self.chrome_trace is not None:
+            from tapeout.serving.chrome_trace import write_trace  # noqa: PLC0415
+
+            write_trace(result.simulation, self.chrome_trace)
+            written.append(self.chrome_trace)
+        tell("write", 1.0)
+        return tuple(written)
+
+
+def _write_out(result: SimulationResult, out: Path, folder: bool) -> Iterator[Path]:
+    """Rows of requests; in a folder the timeline and the summary too."""
+    from tapeout.serving import records  # noqa: PLC0415
+
+    met = result.met if result.setting.objective.limits else None
+    rows = records.columns(result.simulation.requests, result.trace, met)
+    requests = out / "requests.csv" if folder else out
+    records.write_columns(requests, rows)
+    yield requests
+    if folder:
+        records.write_json(out / "summary.json", result.to_dict())
+        yield out / "summary.json"
+        line = result.simulation.timeline
+        if line is not None:
+            records.write_columns(out / "timeline.csv", records.timeline_columns(line))
+            yield out / "timeline.csv"
+
+
+def _ending(path: str, name: Path, wanted: str) -> Problem:
+    return Problem(
+        path=path,
+        value=str(name),
+        message="cannot be written in this form",
+        remedy=f"end the name in {wanted}",
+    )
+
+
+def _check(engine: _Engine, files: _Files) -> None:
+    """Everything that is missing or wrong, before anything is read."""
+    model, chip = engine.placed[:2]
+    problems = [
+        Problem(path=path, value="", message="is missing", remedy=f"add {path} {example}")
+        for path, value, example in (
+            ("--chip", chip, "h100"),
+            ("--model", model, "llama-3.1-8b"),
+        )
+        if not value
+    ]
+    problems += files.problems()
+    if problems:
+        raise ProblemsError("tapeout simulate", problems)
+
+
+def _run(
+    traffic: Traffic, engine: _Engine, how: _How, files: _Files, tell: Tell
+) -> SimulationResult:
+    from tapeout.serving.objectives import Objective, parse_objective  # noqa: PLC0415
+    from tapeout.serving.simulate import AUTO, Options  # noqa: PLC0415
+    from tapeout.serving.simulate import simulate as run  # noqa: PLC0415
+
+    objective = parse_objective(how.slo) if how.slo else Objective()
+    options = Options(
+        in_flight=traffic.in_flight,
+        warm_up_s=how.warm_up_s,
+        samples_s=AUTO if files.over_time else 0.0,
+        log=files.report is not None or files.chrome_trace is not None,
+        by_client=how.by_client,
+        tell=tell,
+    )
+    return run(
+        engine.deployment(),
+        traffic.trace,
+        model=engine.timing(),
+        seed=how.seed,
+        objective=objective,
+        options=options,
+    )
+
+
+STAGES = {
+    "traffic": "reading the traffic",
+    "setup": "timing the steps",
+    "simulate": "simulating",
+    "measure": "measuring",
+    "write": "writing",
+}
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Tell]:
+    """What is being done, on stderr; nothing where nobody looks."""
+    if not show or not sys.stderr.isatty():
+        yield lambda _stage, _done: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(STAGES["traffic"], total=None)
+
+        def tell(stage: str, done: float) -> None:
+            bar.update(
+                task,
+                description=STAGES.get(stage, stage),
+                total=1.0 if done else None,
+                completed=done,
+            )
+
+        yield tell
+
+
+def _print(result: SimulationResult, traffic: Traffic, *, as_json: bool) -> None:
+    if as_json:
+        from tapeout.serving.remarks import warnings  # noqa: PLC0415
+
+        more = {"warnings": list(warnings(result)), "traffic_notes": list(traffic.notes)}
+        typer.echo(json.dumps(result.to_dict() | more, indent=2, allow_nan=False))
+        return
+    from tapeout.cli.simulate_show import show  # noqa: PLC0415
+
+    show(result, traffic.notes)

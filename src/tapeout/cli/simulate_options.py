@@ -1,0 +1,161 @@
+"""Options of `tapeout simulate`, one type an option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TraceFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[TRACE|SPEC]",
+        help="Trace of any known format, or a traffic spec (.toml); without it requests of"
+        " --input and --output tokens arrive at --rate (docs/traffic.md)",
+        show_default=False,
+    ),
+]
+Chip = Annotated[
+    str, typer.Option("--chip", help="Catalogue chip or chip file, e.g. h100", show_default=False)
+]
+Model = Annotated[str, typer.Option("--model", help="Model, e.g. llama-3.1-8b", show_default=False)]
+Parallelism = Annotated[
+    str,
+    typer.Option(
+        help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
+        " hold the model",
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="fp4, fp8, int4, int8 or bf16; default: the narrowest served")
+]
+Roofline = Annotated[
+    bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
+]
+
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        help="Requests per second; the time of a trace is scaled to it",
+        show_default=False,
+    ),
+]
+Thin = Annotated[
+    bool,
+    typer.Option("--thin", help="Reach --rate by leaving out sessions of the trace instead"),
+]
+Speed = Annotated[
+    float | None,
+    typer.Option(help="Replay the trace so many times as fast", min=1e-6, show_default=False),
+]
+Requests = Annotated[
+    int | None,
+    typer.Option(help="First so many requests; without a trace 1000", min=1, show_default=False),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option(help="Only requests that arrive before this time, s", show_default=False),
+]
+InFlight = Annotated[
+    int,
+    typer.Option(
+        "--in-flight", help="Closed loop: so many requests at once, arrivals count for nothing",
+        min=0,
+    ),
+]  # fmt: skip
+Format = Annotated[str | None, typer.Option("--format", help="Of the trace; default: recognised")]
+Sort = Annotated[bool, typer.Option("--sort", help="Sort a trace that is out of order")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-model-len", help="Leave out longer requests, input and output", min=2),
+]
+Input = Annotated[int, typer.Option("--input", help="Input tokens, without a trace", min=1)]
+Output = Annotated[int, typer.Option("--output", help="Output tokens, without a trace", min=1)]
+LengthCv = Annotated[
+    float,
+    typer.Option(
+        "--length-cv", help="Without a trace: spread of both lengths over their mean, lognormal",
+        min=0, max=10,
+    ),
+]  # fmt: skip
+Cv = Annotated[
+    float,
+    typer.Option(
+        "--cv", help="Without a trace: spread of the gaps over their mean; 1: Poisson, else Gamma",
+        min=0.01, max=100,
+    ),
+]  # fmt: skip
+
+Policy = Annotated[str, typer.Option("--policy", help="vllm-v1, vllm-v0, sarathi, orca or static")]
+Sequences = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-seqs", help="Sequences of a step and rank; default: the engine's on the chip",
+        min=1, show_default=False,
+    ),
+]  # fmt: skip
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-batched-tokens",
+        help="Tokens of a step and rank; default: the engine's on the chip",
+        min=1,
+        show_default=False,
+    ),
+]
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        "--kv-blocks",
+        help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
+        min=1,
+        show_default=False,
+    ),
+]
+BlockTokens = Annotated[int, typer.Option("--block-size", help="Tokens of a cache block", min=1)]
+NoPrefixCache = Annotated[bool, typer.Option("--no-prefix-cache", help="Prompts share nothing")]
+Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1)]
+ByClient = Annotated[
+    bool,
+    typer.Option("--by-client", help="Requests of a client go to one replica; else by turns"),
+]
+
+Slo = Annotated[
+    str,
+    typer.Option(
+        "--slo",
+        help="Limits in seconds: [CLASS:]METRIC_pNN=SECONDS between commas, with ttft, tpot, e2e"
+        " or queue, e.g. ttft_p90=2,tpot_p90=0.05",
+        show_default=False,
+    ),
+]
+WarmUp = Annotated[
+    float, typer.Option("--warm-up", help="Seconds left out at the beginning", min=0)
+]
+Seed = Annotated[int, typer.Option(help="Of what is drawn: arrivals, lengths, drafts", min=0)]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="One row a request (.csv or .parquet), or a folder with that, the timeline and the"
+        " summary",
+        show_default=False,
+    ),
+]
+Report = Annotated[
+    Path | None, typer.Option(help="Write a page (.html) with charts", show_default=False)
+]
+ChromeTrace = Annotated[
+    Path | None,
+    typer.Option("--chrome-trace", help="Write trace events (.json) for Perfetto",
+                 show_default=False),
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]

@@ -1,0 +1,226 @@
+"""How `tapeout simulate` shows a run on the terminal. Formats only, computes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tapeout.cli.figures import number
+from tapeout.constants import MILLI, PERCENT
+from tapeout.perf import in_words
+from tapeout.serving.remarks import warnings
+from tapeout.serving.simulate import SEMANTICS
+from tapeout.serving.summary import STATISTICS
+
+if TYPE_CHECKING:
+    from tapeout.serving.intervals import Estimate
+    from tapeout.serving.simulate import SimulationResult
+    from tapeout.serving.summary import LimitCheck, Summary
+
+NARROW = (0, 0, 0, 2)
+NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end", "queue": "queue"}
+NONE = "–"
+
+
+def show(result: SimulationResult, notes: Sequence[str] = ()) -> None:
+    """Print a run.
+
+    Parameters
+    ----------
+    result : SimulationResult
+    notes : sequence of str
+        What the reader of the trace had to say.
+    """
+    console = Console(highlight=False)
+    summary = result.summary
+    console.print(_headline(result))
+    console.print(f"[dim]{escape(result.trace.source or 'traffic without a name')}[/dim]")
+    for text in warnings(result):
+        console.print(f"[yellow]! {escape(text)}[/yellow]")
+    _latencies(console, summary)
+    _limits(console, summary)
+    _pairs(console, "Load", _load(result))
+    _pairs(console, "Engine", _engine(result))
+    _pairs(console, "Settings", _settings(result))
+    for text in (*notes, *result.setup.notes):
+        console.print(f"  [dim]{escape(text)}[/dim]")
+
+
+def _headline(result: SimulationResult) -> str:
+    place, count = result.deployment.placement, result.deployment.replicas
+    chips = place.chips * count
+    replicas = f"{count} replicas, " if count > 1 else ""
+    return (
+        f"[bold]{escape(place.architecture.name)} on {escape(place.system.chip.name)}[/bold]:"
+        f" {escape(in_words(place))}, {replicas}{chips} chip{'s' if chips > 1 else ''},"
+        f" {result.summary.requests:,} requests"
+    )
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that reads best.
+
+    Examples
+    --------
+    >>> seconds(0.0321), seconds(12.345), seconds(float("nan"))
+    ('32.1 ms', '12.35 s', '–')
+    """
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else "never"
+    return f"{number(value / MILLI)} ms" if value < 1.0 else f"{number(value)} s"
+
+
+def _latencies(console: Console, summary: Summary) -> None:
+    """Print latencies by statistic, with marks where there is a limit."""
+    marks = {
+        (one.limit.metric, one.limit.percentile): one for one in summary.checks if not one.limit.of
+    }
+    table = Table(
+        title=f"Latency of {summary.finished:,} requests, ± half the 95 % interval",
+        title_justify="left",
+        box=None,
+        padding=NARROW,
+    )
+    table.add_column("")
+    for statistic in STATISTICS:
+        table.add_column(statistic, justify="right")
+    for name, found in summary.latencies.items():
+        cells = [
+            _marked(found[one], marks.get((name, float(one[1:]))) if one != "mean" else None)
+            for one in STATISTICS
+        ]
+        table.add_row(f"  {NAMES[name]}", *cells)
+        table.add_row("", *(_wide(found[one]) for one in STATISTICS), style="dim")
+    console.print(table)
+    console.print(
+        f"  [dim]mean gap of all tokens (ITL) {seconds(summary.itl_mean_s)}; its percentiles need"
+        " the time of every token, which a run does not keep[/dim]"
+    )
+
+
+def _marked(one: Estimate, check: LimitCheck | None) -> str:
+    text = seconds(one.value)
+    if check is None:
+        return text
+    return f"[green]{text} ✓[/green]" if check.met else f"[red]{text} ✗[/red]"
+
+
+def _wide(one: Estimate) -> str:
+    return "" if math.isnan(one.half_width) else f"±{seconds(one.half_width)}"
+
+
+def _limits(console: Console, summary: Summary) -> None:
+    if not summary.checks:
+        return
+    rows = []
+    for check in summary.checks:
+        word = "[green]met[/green]" if check.met else "[red]missed[/red]"
+        known = not math.isnan(check.value.half_width)
+        doubt = ", within the sampling error" if known and not check.sure else ""
+        rows.append((check.limit.words, f"{word} with {seconds(check.value.value)}{doubt}"))
+    rows.append(("all of them", f"{_share(summary.attainment)} of requests"))
+    rows += [(f"  {one.name}", f"{_share(one.attainment)} of requests") for one in summary.classes]
+    _pairs(console, "Service-level limits", rows)
+
+
+def _share(one: Estimate) -> str:
+    if math.isnan(one.value):
+        return NONE
+    wide = "" if math.isnan(one.half_width) else f" ± {_percent(one.half_width)}"
+    return f"{_percent(one.value)}{wide}"
+
+
+def _percent(fraction: float) -> str:
+    return NONE if math.isnan(fraction) else f"{number(fraction / PERCENT)} %"
+
+
+def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
+    summary = result.summary
+    window = summary.window
+    offered = number(summary.offered_requests_per_s)
+    loop = f", closed loop of {result.setting.in_flight}" if result.setting.in_flight else ""
+    yield "window", f"{number(window.start_s)} to {number(window.end_s)} s{loop}"
+    yield (
+        "requests/s",
+        f"{NONE if offered == 'none' else offered} offered,"
+        f" {number(summary.served_requests_per_s)} served"
+        + (
+            f", {number(summary.goodput_requests_per_s)} within all limits (goodput)"
+            if summary.checks
+            else ""
+        ),
+    )
+    yield "queue", summary.trend.steadiness.value
+    yield (
+        "output",
+        f"{number(summary.output_tokens_per_s)} tokens/s,"
+        f" {number(summary.output_tokens_per_s_per_chip)} a chip",
+    )
+    yield (
+        "input",
+        f"{number(summary.input_tokens_per_s)} tokens/s,"
+        f" {number(summary.input_tokens_per_s_per_chip)} a chip",
+    )
+    yield "not served", f"{summary.rejected:,} rejected, {summary.unfinished:,} unfinished"
+
+
+def _engine(result: SimulationResult) -> Iterable[tuple[str, str]]:
+    use = result.summary.use
+    yield "busy", f"{_percent(use.utilisation_fraction)} of the time"
+    yield (
+        "running",
+        f"{number(use.running_mean)} sequences on average, {use.running_peak:,} at most",
+    )
+    yield (
+        "KV cache held",
+        f"{_percent(use.kv_mean_fraction)} on average, {_percent(use.kv_peak_fraction)} at most",
+    )
+    yield (
+        "preemptions",
+        f"{use.preemptions:,}, {_percent(use.preempted_fraction)} of requests,"
+        f" {use.discarded_tokens:,} tokens computed again",
+    )
+    yield "prefix hits", f"{_percent(use.hit_fraction)} of prompt tokens"
+    yield (
+        "energy",
+        f"{number(use.joule_per_output_token)} J per output token,"
+        f" {number(use.joule_per_request)} J per request, chips alone",
+    )
+
+
+def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
+    rules, kv, policy = result.setup.rules, result.setup.kv, result.deployment.policy.name
+    yield "engine", f"{policy} ({SEMANTICS.get(policy, 'own policy')})"
+    ranks = f", {rules.ranks} data-parallel ranks" if rules.ranks > 1 else ""
+    yield (
+        "limits",
+        f"{rules.token_budget:,} tokens and {rules.max_sequences:,} sequences a step{ranks}",
+    )
+    between = f" ({kv.low:,} to {kv.high:,})" if kv.low != kv.high else ""
+    yield (
+        "KV cache",
+        f"{kv.blocks:,} blocks{between} of {rules.block_tokens} tokens a rank: {kv.source}",
+    )
+    cached = "on" if rules.prefix_cache else "off"
+    yield "prefix cache", cached
+    factor = result.timing.band_factor
+    yield "step times", result.timing.name
+    yield (
+        "timing error",
+        f"of the step model ±{_percent(factor - 1.0)} (80 % band: x {1.0 / factor:.2f} to"
+        f" {factor:.2f}); near saturation queueing multiplies it",
+    )
+
+
+def _pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, padding=NARROW, show_header=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("")
+    for name, text in rows:
+        table.add_row(f"  {name}", text)
+    console.print(table)

@@ -1,0 +1,202 @@
+"""The traffic of `tapeout simulate`: a trace file, a spec, or requests of given lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tapeout.errors import InfeasibleError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from tapeout.serving.traffic import Trace
+
+SPEC = ".toml"
+USUAL_REQUESTS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line says about traffic; None: not given."""
+
+    path: Path | None
+    rate: float | None = None
+    thin: bool = False
+    speed: float | None = None
+    requests: int | None = None
+    duration_s: float | None = None
+    in_flight: int = 0
+    form: str | None = None
+    sort: bool = False
+    max_model_len: int | None = None
+    input_tokens: int = 512
+    output_tokens: int = 128
+    length_cv: float = 0.0
+    cv: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """A trace with what its reader had to say."""
+
+    trace: Trace
+    notes: tuple[str, ...] = ()
+    in_flight: int = 0
+
+
+def traffic_of(asked: Asked) -> Traffic:
+    """Read or draw the trace.
+
+    Raises
+    ------
+    ProblemsError
+        Options that contradict one another, or a file that cannot be read.
+    InfeasibleError
+        Nothing is left to serve.
+    """
+    _check(asked)
+    if asked.path is None:
+        return Traffic(trace=_drawn(asked), in_flight=asked.in_flight)
+    found = _described(asked) if asked.path.suffix.lower() == SPEC else _read(asked)
+    return Traffic(trace=_scaled(found.trace, asked), notes=found.notes, in_flight=found.in_flight)
+
+
+def _check(asked: Asked) -> None:
+    """Every contradiction at once."""
+    problems = [
+        Problem(path=path, value="", message=message, remedy=remedy)
+        for wrong, path, message, remedy in (
+            (
+                asked.path is None and asked.rate is None and not asked.in_flight,
+                "--rate",
+                "without a trace requests need a rate",
+                "give --rate 10, or --in-flight 32 for a closed loop",
+            ),
+            (
+                asked.rate is not None and not 0.0 < asked.rate < float("inf"),
+                "--rate",
+                "must be above 0",
+                "give requests per second",
+            ),
+            (
+                asked.rate is not None and asked.in_flight > 0,
+                "--in-flight",
+                "a closed loop has no rate",
+                "leave out --rate or --in-flight",
+            ),
+            (
+                asked.path is None and (asked.speed is not None or asked.thin),
+                "--speed, --thin",
+                "are for a trace",
+                "give --rate",
+            ),
+            (
+                asked.speed is not None and asked.rate is not None,
+                "--speed",
+                "and --rate exclude one another",
+                "leave one out",
+            ),
+            (
+                asked.thin and asked.rate is None,
+                "--thin",
+                "needs a rate to reach",
+                "add --rate",
+            ),
+            (
+                asked.duration_s is not None and not asked.duration_s > 0.0,
+                "--duration",
+                "must be above 0",
+                "give seconds",
+            ),
+            (
+                asked.duration_s is not None and asked.in_flight > 0,
+                "--duration",
+                "a closed loop has no arrivals to cut",
+                "give --requests",
+            ),
+        )
+        if wrong
+    ]
+    if problems:
+        raise ProblemsError("traffic", problems)
+
+
+def _drawn(asked: Asked) -> Trace:
+    """Requests of one client that knows nothing of the others."""
+    from tapeout.serving.traffic import TrafficSpec, make_trace  # noqa: PLC0415
+
+    lengths = {"input": asked.input_tokens, "output": asked.output_tokens}
+    client: dict[str, object] = {
+        name: {"kind": "lognormal", "mean": tokens, "cv": asked.length_cv}
+        if asked.length_cv
+        else {"kind": "fixed", "tokens": tokens}
+        for name, tokens in lengths.items()
+    }
+    if not asked.in_flight:
+        family = {"family": "poisson"} if asked.cv == 1.0 else {"family": "gamma", "cv": asked.cv}
+        client["arrivals"] = family | {"rate_rps": asked.rate}
+    by_time = asked.duration_s is not None and asked.requests is None
+    end = {"duration_s": asked.duration_s} if by_time else {
+        "requests": asked.requests or USUAL_REQUESTS
+    }  # fmt: skip
+    loop = {"closed_loop": asked.in_flight} if asked.in_flight else {}
+    trace = make_trace(TrafficSpec.model_validate({"clients": [client]} | end | loop), asked.seed)
+    return trace if by_time else _until(trace, asked.duration_s)
+
+
+def _described(asked: Asked) -> Traffic:
+    """Traffic of a spec; its closed loop is kept unless the command line names one."""
+    from tapeout.serving.traffic import make_trace_with_notes, read_spec  # noqa: PLC0415
+
+    assert asked.path is not None
+    spec = read_spec(asked.path)
+    trace, notes = make_trace_with_notes(spec, asked.seed)
+    return Traffic(trace=trace, notes=notes, in_flight=asked.in_flight or spec.closed_loop or 0)
+
+
+def _read(asked: Asked) -> Traffic:
+    """A trace file, with what was left out."""
+    from tapeout.serving.traffic import ReadOptions, read_trace  # noqa: PLC0415
+
+    assert asked.path is not None
+    options = ReadOptions(
+        format=asked.form,
+        sort=asked.sort,
+        requests=None if asked.thin else asked.requests,
+        max_model_len=asked.max_model_len,
+        seed=asked.seed,
+        rate_rps=asked.rate if not asked.in_flight else 1.0,
+    )
+    trace, report = read_trace(asked.path, options)
+    dropped = tuple(
+        f"{one.rows:,} of {report.rows:,} rows left out: {one.reason}, first in line {one.lines[0]}"
+        for one in report.dropped
+    )
+    return Traffic(trace=trace, notes=(*report.notes, *dropped), in_flight=asked.in_flight)
+
+
+def _scaled(trace: Trace, asked: Asked) -> Trace:
+    """The trace at the rate or speed that was asked for, then cut."""
+    import numpy as np  # noqa: PLC0415
+
+    from tapeout.serving.traffic import mean_rate_rps, scale_time, take, thin  # noqa: PLC0415
+
+    if asked.rate is not None:
+        trace = thin(trace, asked.rate, asked.seed) if asked.thin else scale_time(trace, asked.rate)
+    elif asked.speed is not None:
+        trace = scale_time(trace, asked.speed * mean_rate_rps(trace))
+    if asked.requests is not None and trace.requests > asked.requests:
+        trace = take(trace, np.arange(asked.requests))
+    return _until(trace, asked.duration_s)
+
+
+def _until(trace: Trace, end_s: float | None) -> Trace:
+    """Requests that arrive before a time."""
+    if end_s is None:
+        return trace
+    from tapeout.serving.traffic import time_window  # noqa: PLC0415
+
+    if not trace.requests or float(trace.arrival_s[0]) >= end_s:
+        raise InfeasibleError(f"no request arrives within {end_s:g} s; give more --duration")
+    return time_window(trace, 0.0, end_s)
