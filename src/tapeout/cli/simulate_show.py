@@ -111,7 +111,12 @@ def _marked(one: Estimate, check: LimitCheck | None) -> str:
 
 
 def _wide(one: Estimate) -> str:
-    return "" if math.isnan(one.half_width) else f"±{seconds(one.half_width)}"
+    return "" if math.isnan(one.half_width) else f"±{seconds(_two_digits(one.half_width))}"
+
+
+def _two_digits(value: float) -> float:
+    """What an error deserves."""
+    return float(f"{value:.2g}")
 
 
 def _limits(console: Console, summary: Summary) -> None:
@@ -131,7 +136,7 @@ def _limits(console: Console, summary: Summary) -> None:
 def _share(one: Estimate) -> str:
     if math.isnan(one.value):
         return NONE
-    wide = "" if math.isnan(one.half_width) else f" ± {_percent(one.half_width)}"
+    wide = "" if math.isnan(one.half_width) else f" ± {_percent(_two_digits(one.half_width))}"
     return f"{_percent(one.value)}{wide}"
 
 
@@ -209,11 +214,12 @@ def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
     cached = "on" if rules.prefix_cache else "off"
     yield "prefix cache", cached
     factor = result.timing.band_factor
+    band = f"(80 % band: x {1.0 / factor:.2f} to {factor:.2f})"
     yield "step times", result.timing.name
     yield (
         "timing error",
-        f"of the step model ±{_percent(factor - 1.0)} (80 % band: x {1.0 / factor:.2f} to"
-        f" {factor:.2f}); near saturation queueing multiplies it",
+        f"of the step model ±{_percent(_two_digits(factor - 1.0))} {band};"
+        " near saturation queueing multiplies it",
     )
 
 

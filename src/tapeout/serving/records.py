@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CSV, PARQUET = ".csv", ".parquet"
 TIMES = ("arrival_s", "scheduled_s", "first_token_s", "last_token_s")
+PS_DIGITS = 12  # the clock of the engine counts picoseconds
 COUNTS = ("input_tokens", "output_tokens", "hit_tokens", "preemptions", "replica")
 
 
@@ -53,10 +54,12 @@ def columns(
         found["client"] = trace.client
     if trace is not None and trace.slo_class is not None and trace.classes:
         found["class"] = [trace.classes[int(one)] for one in trace.slo_class]
-    found |= {name: getattr(requests, name) for name in (*COUNTS, *TIMES)}
-    found |= {f"{name}_s": values for name, values in latencies_s(requests).items()}
+    found |= {name: getattr(requests, name) for name in COUNTS}
+    times = {name: getattr(requests, name) for name in TIMES}
+    times |= {f"{name}_s": values for name, values in latencies_s(requests).items()}
+    times["preempted_s"] = requests.preempted_s
+    found |= {name: np.round(values, PS_DIGITS) for name, values in times.items()}
     found |= {
-        "preempted_s": requests.preempted_s,
         "energy_j": requests.energy_j,
         "rejected": requests.rejected.astype(np.bool_),
     }

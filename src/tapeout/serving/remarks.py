@@ -33,8 +33,7 @@ def _queue(result: SimulationResult) -> Iterator[str]:
             " pile, and there is no offered rate."
         )
     elif summary.trend.steadiness is not Steadiness.STEADY:
-        text = summary.trend.steadiness.value
-        yield f"{text[0].upper()}{text[1:]}."
+        yield f"The queue is {summary.trend.steadiness.value}."
 
 
 def _requests(result: SimulationResult) -> Iterator[str]:

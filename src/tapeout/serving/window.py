@@ -28,12 +28,12 @@ GROWTH_REQUESTS = 5.0
 
 
 class Steadiness(Enum):
-    """Whether the queue of a run was steady, in words."""
+    """What the queue of a run is, in words."""
 
     STEADY = "steady"
-    SATURATED = "saturated: the queue grows, latencies depend on the length of the run"
-    DRAINING = "not steady: the queue falls over the window"
-    SHORT = "too few requests to tell whether the queue is steady"
+    SATURATED = "saturated, it grows: latencies depend on the length of the run"
+    DRAINING = "not steady, it falls over the window"
+    SHORT = "not known to be steady, there are too few requests to tell"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from tapeout.constants import PERCENT
+from tapeout.constants import MILLI, PERCENT
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -38,8 +38,8 @@ SMALLEST = 1e-6  # of the largest value: below it a logarithmic axis is cut off
 NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "End to end", "queue": "Queue"}
 
 
-def seconds(value: float) -> str:
-    """A time in the unit that reads best.
+def seconds(value: float, digits: int = f.DIGITS) -> str:
+    """A time in the unit that reads best, to so many digits.
 
     Examples
     --------
@@ -48,7 +48,9 @@ def seconds(value: float) -> str:
     """
     if f.missing(value):
         return f.NONE
-    return f.milliseconds(value) if value < 1.0 else f"{f.number(value)} s"
+    if value < 1.0:
+        return f"{f.number(value / MILLI, digits)} ms"
+    return f"{f.number(value, digits)} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ def _tone(check: LimitCheck) -> Tone:
 
 
 def _latency(one: Estimate, tone: Tone = "") -> Cell:
-    note = "" if f.missing(one.half_width) else f"± {seconds(one.half_width)}"
+    note = "" if f.missing(one.half_width) else f"± {seconds(one.half_width, 2)}"
     return cell(seconds(one.value), tone, note)
 
 
@@ -111,7 +111,7 @@ def load(summary: Summary) -> Table:
         caption=f"Load from {f.short(window.start_s)} s to {f.short(window.end_s)} s",
         columns=(left("name", "Figure"), right("value", "Value")),
         rows=tuple(row(*one) for one in lines),
-        notes=(f"Queue: {summary.trend.steadiness.value}.",),
+        notes=(f"The queue is {summary.trend.steadiness.value}.",),
     )
 
 
