@@ -1,0 +1,153 @@
+"""The page of a simulated run: it stands alone, and its charts carry what the run says."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from tapeout.report.charts import simulation as charts
+from tapeout.report.simulation import simulation_html, write_simulation
+from tapeout.report.tables import simulation as tables
+from tapeout.serving.objectives import parse_objective
+from tapeout.serving.phases import order_of, phases
+from tapeout.serving.traffic import Trace
+
+
+@pytest.fixture(scope="module")
+def made(script):
+    return script("tests/serving/handmade_runs.py")
+
+
+@pytest.fixture(scope="module")
+def result(made):
+    return made.result_of(
+        made.queue_run(count=1500, rate=9.0),
+        objective=parse_objective("ttft_p90=1.5,tpot_p90=0.05"),
+    )
+
+
+@pytest.fixture(scope="module")
+def page(result):
+    return simulation_html(result)
+
+
+def body(page):
+    """Text before the scripts."""
+    return page[: page.index("<script")]
+
+
+def test_the_page_loads_nothing_and_escapes_what_it_shows(page):
+    text = body(page)
+    assert "made by hand &lt;b&gt;" in text
+    assert "cache assumed &lt;i&gt;" in text
+    assert 'src="' not in text
+    assert "http" not in re.sub(r'http-equiv="[^"]*"', "", text)
+    assert "vegaEmbed" in page
+
+
+def test_the_same_result_gives_the_same_bytes(result, page):
+    assert simulation_html(result) == page
+
+
+def test_every_chart_has_its_specification(page):
+    drawn = set(re.findall(r'data-chart="([a-z0-9-]+)"', body(page)))
+    described = set(re.findall(r'id="spec-([a-z0-9-]+)"', page))
+    assert drawn == described
+    assert drawn == {
+        "chart-sequences", "chart-cache", "chart-tokens", "chart-ttft", "chart-tpot", "chart-e2e",
+        "chart-queue", "chart-requests",
+    }  # fmt: skip
+    for text in re.findall(r'id="spec-[a-z0-9-]+">(.*?)</script>', page, re.DOTALL):
+        assert json.loads(text)["datasets"]["main"]
+
+
+def test_it_says_how_to_read_it_and_what_is_left_out(page):
+    text = body(page)
+    for heading in ("How to read it", "What it leaves out", "How it was set up", "Over time"):
+        assert heading in text
+    assert "x/÷ 1.14" in text  # exp(1.2816 x 0.1)
+
+
+def test_limits_are_marked_where_they_are_missed(result, page):
+    summary = result.summary
+    assert [one.met for one in summary.checks] == [True, False]
+    table = tables.limits(summary)
+    assert [line.cells[2].text for line in table.rows] == ["met", "missed"]
+    assert [line.cells[2].tone for line in table.rows] == ["good", "bad"]
+    latencies = tables.latencies(summary)
+    p90 = [column.key for column in latencies.columns].index("p90")
+    assert [line.cells[p90].tone for line in latencies.rows] == ["good", "bad", "", ""]
+    assert "meet all limits" in body(page)
+
+
+def test_a_saturated_run_is_marked(made):
+    text = body(simulation_html(made.result_of(made.queue_run(count=1500, rate=20.0))))
+    assert "Saturated: the queue grows by" in text
+    assert "saturated, it grows" in text
+
+
+def test_without_a_timeline_nothing_is_drawn_over_time(made, result):
+    text = body(simulation_html(made.result_of(made.run_of(result.simulation.requests))))
+    assert "Over time" not in text
+    assert "Preemptions are not drawn" in text
+    assert "no log was kept" in text
+
+
+def test_classes_have_a_table_of_their_own(made):
+    run = made.queue_run(count=400)
+    requests = run.requests
+    trace = Trace(
+        arrival_s=requests.arrival_s,
+        input_tokens=requests.input_tokens,
+        output_tokens=requests.output_tokens,
+        slo_class=np.arange(400) % 2,
+        classes=("chat", "batch"),
+    )
+    found = made.result_of(run, trace, objective=parse_objective("chat:ttft_p90=2"))
+    table = tables.classes(found.summary)
+    assert [line.cells[0].text for line in table.rows] == ["chat", "batch"]
+    assert table.rows[1].cells[2].text == "–"  # no limit holds for it
+    assert "Classes of traffic" in body(simulation_html(found))
+
+
+def test_lines_over_time_keep_their_mean_in_bounded_points(made, result):
+    line = made.timeline_of(result.simulation.requests, samples=2500)
+    chart = charts.sequences_chart(line, "t")
+    rows = [one for one in chart.spec["datasets"]["main"] if one["series"] == "running"]
+    assert len(rows) <= charts.POINTS
+    values = np.array([one["value"] for one in rows])
+    assert values[:-1].mean() == pytest.approx(line.running.mean(), rel=0.02)
+
+
+def test_a_distribution_rises_from_none_to_all(result):
+    values = result.simulation.requests.ttft_s
+    chart = charts.distribution_chart("ttft", values, result.summary.checks[:1])
+    rows = chart.spec["datasets"]["main"]
+    shares, found = ([one[key] for one in rows] for key in ("share", "value"))
+    assert shares[0] == 0.0
+    assert shares[-1] == 100.0
+    assert found == sorted(found)
+    assert found[-1] == pytest.approx(values.max(), rel=1e-5)
+    (limit,) = chart.spec["datasets"]["limits"]
+    assert limit["x"] == 1.5
+    assert limit["value"] == pytest.approx(
+        np.percentile(values[: result.summary.requests], 90), rel=1e-3
+    )
+    assert charts.distribution_chart("ttft", np.array([np.nan]), ()) is None
+
+
+def test_first_requests_are_drawn_phase_by_phase(result):
+    chosen = order_of(result.simulation.requests, 60)
+    found = phases(result.simulation, chosen)
+    rows = charts.requests_chart(found, "t").spec["datasets"]["main"]
+    assert len(rows) == len(found)
+    assert {one["phase"] for one in rows} == {"prefill", "decode", "preempted", "queue"}
+    assert max(one["row"] for one in rows) == 59
+    assert charts.requests_chart((), "t") is None
+
+
+def test_the_file_is_written_whole(result, page, tmp_path):
+    write_simulation(result, tmp_path / "deep" / "page.html")
+    assert (tmp_path / "deep" / "page.html").read_text(encoding="utf-8") == page
+    assert len(list((tmp_path / "deep").iterdir())) == 1
