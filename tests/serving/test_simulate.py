@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,9 @@ from tapeout.serving.replicas import assign, together
 from tapeout.serving.simulate import AUTO, Options, simulate
 from tapeout.serving.traffic import Trace
 from tapeout.serving.types import Deployment
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +249,19 @@ def test_client_and_class_are_columns_where_the_trace_has_them(made):
     assert list(found)[:3] == ["request", "client", "class"]
     assert found["class"] == ["chat", "batch", "batch", "chat"]
     assert "client" not in records.columns(run_.requests)
+
+
+def test_every_column_is_documented(result):
+    text = (ROOT / "docs" / "simulate.md").read_text(encoding="utf-8").partition("## Output")[2]
+    trace = replace(
+        result.trace,
+        client=np.zeros(200, np.int64),
+        slo_class=np.zeros(200, np.int64),
+        classes=("a",),
+    )
+    names = list(records.columns(result.simulation.requests, trace, result.met))
+    names += records.timeline_columns(result.simulation.timeline)
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_another_ending_is_refused(tmp_path):

@@ -70,17 +70,13 @@ def simulate(
 
       tapeout simulate --chip h100 --model llama-3.1-8b --input 512 --output 128 --rate 10
 
-      tapeout simulate trace.csv --chip h100 --model llama-3.1-70b --parallelism tp4 --rate 2
-      --slo ttft_p90=2,tpot_p90=0.05 --report run.html
+      tapeout simulate trace.csv --chip h100 --model llama-3.1-70b --rate 2 --slo ttft_p90=2
 
-      tapeout simulate mooncake.jsonl --chip b200 --model gpt-oss-120b --speed 2 --requests 5000
-      --replicas 4 --out run/
+      tapeout simulate mooncake.jsonl --chip b200 --model gpt-oss-120b --speed 2 --replicas 4
 
-      tapeout simulate spec.toml --chip h100 --model llama-3.1-8b --policy sarathi
-      --max-num-batched-tokens 512 --kv-blocks 20000 --json
+      tapeout simulate spec.toml --chip h100 --model llama-3.1-8b --policy sarathi --json
 
-      tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --requests 500
-      --chrome-trace trace.json
+      tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     engine = _Engine(

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+PLACED, TRAFFIC, ENGINE = "Chip and model", "Traffic", "Engine"
+JUDGED, FILES = "Limits", "Results"
+
 TraceFile = Annotated[
     Path | None,
     typer.Argument(
@@ -17,25 +20,46 @@ TraceFile = Annotated[
     ),
 ]
 Chip = Annotated[
-    str, typer.Option("--chip", help="Catalogue chip or chip file, e.g. h100", show_default=False)
+    str,
+    typer.Option(
+        "--chip",
+        help="Catalogue chip or chip file, e.g. h100",
+        show_default=False,
+        rich_help_panel=PLACED,
+    ),
 ]
-Model = Annotated[str, typer.Option("--model", help="Model, e.g. llama-3.1-8b", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", help="Model, e.g. llama-3.1-8b", show_default=False, rich_help_panel=PLACED
+    ),
+]
 Parallelism = Annotated[
     str,
     typer.Option(
         help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
         " hold the model",
         show_default=False,
+        rich_help_panel=PLACED,
     ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="fp4, fp8, int4, int8 or bf16; default: the narrowest served")
+    str | None,
+    typer.Option(
+        help="fp4, fp8, int4, int8 or bf16; default: the narrowest served", rich_help_panel=PLACED
+    ),
 ]
 Roofline = Annotated[
-    bool, typer.Option("--roofline", help="Peak rates and no overheads: optimistic")
+    bool,
+    typer.Option(
+        "--roofline", help="Peak rates and no overheads: optimistic", rich_help_panel=PLACED
+    ),
 ]
 Overlay = Annotated[
-    Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
+    Path | None,
+    typer.Option(
+        help="TOML of newer catalogue figures", show_default=False, rich_help_panel=PLACED
+    ),
 ]
 
 Rate = Annotated[
@@ -44,62 +68,113 @@ Rate = Annotated[
         "--rate",
         help="Requests per second; the time of a trace is scaled to it",
         show_default=False,
+        rich_help_panel=TRAFFIC,
     ),
 ]
 Thin = Annotated[
     bool,
-    typer.Option("--thin", help="Reach --rate by leaving out sessions of the trace instead"),
+    typer.Option(
+        "--thin",
+        help="Reach --rate by leaving out sessions of the trace instead",
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 Speed = Annotated[
     float | None,
-    typer.Option(help="Replay the trace so many times as fast", min=1e-6, show_default=False),
+    typer.Option(
+        help="Replay the trace so many times as fast",
+        min=1e-6,
+        show_default=False,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 Requests = Annotated[
     int | None,
-    typer.Option(help="First so many requests; without a trace 1000", min=1, show_default=False),
+    typer.Option(
+        help="First so many requests; without a trace 1000",
+        min=1,
+        show_default=False,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 Duration = Annotated[
     float | None,
-    typer.Option(help="Only requests that arrive before this time, s", show_default=False),
+    typer.Option(
+        help="Only requests that arrive before this time, s",
+        show_default=False,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 InFlight = Annotated[
     int,
     typer.Option(
-        "--in-flight", help="Closed loop: so many requests at once, arrivals count for nothing",
+        "--in-flight",
+        help="Closed loop: so many requests at once, arrivals count for nothing",
         min=0,
+        rich_help_panel=TRAFFIC,
     ),
-]  # fmt: skip
-Format = Annotated[str | None, typer.Option("--format", help="Of the trace; default: recognised")]
-Sort = Annotated[bool, typer.Option("--sort", help="Sort a trace that is out of order")]
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Of the trace; default: recognised", rich_help_panel=TRAFFIC),
+]
+Sort = Annotated[
+    bool, typer.Option("--sort", help="Sort a trace that is out of order", rich_help_panel=TRAFFIC)
+]
 MaxLength = Annotated[
     int | None,
-    typer.Option("--max-model-len", help="Leave out longer requests, input and output", min=2),
+    typer.Option(
+        "--max-model-len",
+        help="Leave out longer requests, input and output",
+        min=2,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
-Input = Annotated[int, typer.Option("--input", help="Input tokens, without a trace", min=1)]
-Output = Annotated[int, typer.Option("--output", help="Output tokens, without a trace", min=1)]
+Input = Annotated[
+    int,
+    typer.Option("--input", help="Input tokens, without a trace", min=1, rich_help_panel=TRAFFIC),
+]
+Output = Annotated[
+    int,
+    typer.Option("--output", help="Output tokens, without a trace", min=1, rich_help_panel=TRAFFIC),
+]
 LengthCv = Annotated[
     float,
     typer.Option(
-        "--length-cv", help="Without a trace: spread of both lengths over their mean, lognormal",
-        min=0, max=10,
+        "--length-cv",
+        help="Without a trace: spread of both lengths over their mean, lognormal",
+        min=0,
+        max=10,
+        rich_help_panel=TRAFFIC,
     ),
-]  # fmt: skip
+]
 Cv = Annotated[
     float,
     typer.Option(
-        "--cv", help="Without a trace: spread of the gaps over their mean; 1: Poisson, else Gamma",
-        min=0.01, max=100,
+        "--cv",
+        help="Without a trace: spread of the gaps over their mean; 1: Poisson, else Gamma",
+        min=0.01,
+        max=100,
+        rich_help_panel=TRAFFIC,
     ),
-]  # fmt: skip
+]
 
-Policy = Annotated[str, typer.Option("--policy", help="vllm-v1, vllm-v0, sarathi, orca or static")]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy", help="vllm-v1, vllm-v0, sarathi, orca or static", rich_help_panel=ENGINE
+    ),
+]
 Sequences = Annotated[
     int | None,
     typer.Option(
-        "--max-num-seqs", help="Sequences of a step and rank; default: the engine's on the chip",
-        min=1, show_default=False,
+        "--max-num-seqs",
+        help="Sequences of a step and rank; default: the engine's on the chip",
+        min=1,
+        show_default=False,
+        rich_help_panel=ENGINE,
     ),
-]  # fmt: skip
+]
 Budget = Annotated[
     int | None,
     typer.Option(
@@ -107,6 +182,7 @@ Budget = Annotated[
         help="Tokens of a step and rank; default: the engine's on the chip",
         min=1,
         show_default=False,
+        rich_help_panel=ENGINE,
     ),
 ]
 Blocks = Annotated[
@@ -116,14 +192,23 @@ Blocks = Annotated[
         help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
         min=1,
         show_default=False,
+        rich_help_panel=ENGINE,
     ),
 ]
-BlockTokens = Annotated[int, typer.Option("--block-size", help="Tokens of a cache block", min=1)]
-NoPrefixCache = Annotated[bool, typer.Option("--no-prefix-cache", help="Prompts share nothing")]
-Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1)]
+BlockTokens = Annotated[
+    int, typer.Option("--block-size", help="Tokens of a cache block", min=1, rich_help_panel=ENGINE)
+]
+NoPrefixCache = Annotated[
+    bool, typer.Option("--no-prefix-cache", help="Prompts share nothing", rich_help_panel=ENGINE)
+]
+Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1, rich_help_panel=ENGINE)]
 ByClient = Annotated[
     bool,
-    typer.Option("--by-client", help="Requests of a client go to one replica; else by turns"),
+    typer.Option(
+        "--by-client",
+        help="Requests of a client go to one replica; else by turns",
+        rich_help_panel=ENGINE,
+    ),
 ]
 
 Slo = Annotated[
@@ -133,12 +218,19 @@ Slo = Annotated[
         help="Limits in seconds: [CLASS:]METRIC_pNN=SECONDS between commas, with ttft, tpot, e2e"
         " or queue, e.g. ttft_p90=2,tpot_p90=0.05",
         show_default=False,
+        rich_help_panel=JUDGED,
     ),
 ]
 WarmUp = Annotated[
-    float, typer.Option("--warm-up", help="Seconds left out at the beginning", min=0)
+    float,
+    typer.Option(
+        "--warm-up", help="Seconds left out at the beginning", min=0, rich_help_panel=JUDGED
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Of what is drawn: arrivals, lengths, drafts", min=0)]
+Seed = Annotated[
+    int,
+    typer.Option(help="Of what is drawn: arrivals, lengths, drafts", min=0, rich_help_panel=JUDGED),
+]
 
 Out = Annotated[
     Path | None,
@@ -147,15 +239,27 @@ Out = Annotated[
         help="One row a request (.csv or .parquet), or a folder with that, the timeline and the"
         " summary",
         show_default=False,
+        rich_help_panel=FILES,
     ),
 ]
 Report = Annotated[
-    Path | None, typer.Option(help="Write a page (.html) with charts", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Write a page (.html) with charts", show_default=False, rich_help_panel=FILES
+    ),
 ]
 ChromeTrace = Annotated[
     Path | None,
-    typer.Option("--chrome-trace", help="Write trace events (.json) for Perfetto",
-                 show_default=False),
-]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]
+    typer.Option(
+        "--chrome-trace",
+        help="Write trace events (.json) for Perfetto",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of tables", rich_help_panel=FILES)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bar", rich_help_panel=FILES)
+]
