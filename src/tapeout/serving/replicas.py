@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -165,7 +165,7 @@ def together(runs: Sequence[Simulation], places: Sequence[Ints]) -> Simulation:
     }
     number = np.repeat(np.arange(len(runs)), [place.size for place in places])
     columns["replica"] = number[back]
-    sums = {
+    sums: dict[str, Any] = {
         name: sum(getattr(run.totals, name) for run in runs) for name in RunTotals.__slots__
     } | {"end_s": max(run.totals.end_s for run in runs)}
     lines = [run.timeline for run in runs if run.timeline is not None]

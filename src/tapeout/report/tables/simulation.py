@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def latencies(summary: Summary) -> Table:
     """Latencies by statistic; statistics that have a limit are marked."""
-    tones = {
+    tones: dict[tuple[str, str], Tone] = {
         (one.limit.metric, f"p{one.limit.percentile:g}"): _tone(one)
         for one in summary.checks
         if not one.limit.of
