@@ -79,36 +79,19 @@ def simulate(
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
-    engine = _Engine(
-        placed=(model, chip, parallelism, precision, overlay),
-        limits={
-            "policy": policy,
-            "max_sequences": max_num_seqs,
-            "token_budget": max_num_batched_tokens,
-            "kv_blocks": kv_blocks,
-            "block_tokens": block_size,
-            "prefix_cache": not no_prefix_cache,
-            "replicas": replicas,
-        },
-        roofline=roofline,
-    )
+    limits = {
+        "policy": policy, "max_sequences": max_num_seqs, "token_budget": max_num_batched_tokens,
+        "kv_blocks": kv_blocks, "block_tokens": block_size, "prefix_cache": not no_prefix_cache,
+        "replicas": replicas,
+    }  # fmt: skip
+    placed = (model, chip, parallelism, precision, overlay)
+    engine = _Engine(placed=placed, limits=limits, roofline=roofline)
     asked = Asked(
-        path=trace,
-        rate=rate,
-        thin=thin,
-        speed=speed,
-        requests=requests,
-        duration_s=duration,
-        in_flight=in_flight,
-        form=trace_format,
-        sort=sort,
-        max_model_len=max_model_len,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        length_cv=length_cv,
-        cv=cv,
+        path=trace, rate=rate, thin=thin, speed=speed, requests=requests, duration_s=duration,
+        in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len,
+        input_tokens=input_tokens, output_tokens=output_tokens, length_cv=length_cv, cv=cv,
         seed=seed,
-    )
+    )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed)
     try:
         _check(engine, files)
