@@ -79,7 +79,7 @@ def simulate(
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
-    limits = {
+    limits: dict[str, object] = {
         "policy": policy, "max_sequences": max_num_seqs, "token_budget": max_num_batched_tokens,
         "kv_blocks": kv_blocks, "block_tokens": block_size, "prefix_cache": not no_prefix_cache,
         "replicas": replicas,
