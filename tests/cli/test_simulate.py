@@ -14,6 +14,8 @@ from tapeout.cli.simulate import simulate
 from tapeout.cli.simulate_options import Slo
 from tapeout.serving import simulate as room
 from tapeout.serving.engine.reference import run_reference
+from tapeout.serving.telemetry import write_calibration
+from tapeout.serving.telemetry.calibration import Calibration
 
 APP = typer.Typer()
 APP.command()(simulate)
@@ -100,6 +102,26 @@ def test_a_closed_loop_is_one():
     assert got["running_peak"] == 8
     served, mean_s = got["served_requests_per_s"], got["latency_s"]["e2e"]["mean"]["value"]
     assert served * mean_s == pytest.approx(8.0, rel=0.2)
+
+
+def test_a_calibration_changes_the_times_and_says_so(tmp_path):
+    names = ("operator_factor", "step_s", "request_s", "token_s")
+    values = dict.fromkeys(names, 0.0) | {"operator_factor": 2.0, "request_s": 0.25}
+    table = {name: {"value": one, "low": one, "high": one} for name, one in values.items()}
+    found = Calibration.model_validate(
+        {"source": {"log": "l", "requests": 9, "fitted": 9, "held": 0}, "constants": table}
+    )
+    write_calibration(tmp_path / "c.toml", found)
+    slow = ("--rate", "1", "--requests", "10")
+    usual = content(*QUICK, *slow)
+    got = content(*QUICK, *slow, "--calibration", tmp_path / "c.toml")
+    tpot, ttft = (
+        [one["latency_s"][name]["mean"]["value"] for one in (usual, got)]
+        for name in ("tpot", "ttft")
+    )
+    assert tpot[1] == pytest.approx(2.0 * tpot[0], rel=1e-3)
+    assert ttft[1] == pytest.approx(0.25 + 2.0 * ttft[0], rel=0.05)
+    assert any("calibrated with" in text for text in got["notes"])
 
 
 # traffic

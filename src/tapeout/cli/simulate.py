@@ -19,6 +19,8 @@ from tapeout.errors import Problem, ProblemsError, TapeoutError
 if TYPE_CHECKING:
     from tapeout.cli.simulate_traffic import Traffic
     from tapeout.perf import TimingModel
+    from tapeout.serving.engine.job import Front
+    from tapeout.serving.engine.types import StepTable
     from tapeout.serving.simulate import SimulationResult
     from tapeout.serving.types import Deployment
 
@@ -53,6 +55,7 @@ def simulate(
     no_prefix_cache: o.NoPrefixCache = False,
     replicas: o.Replicas = 1,
     by_client: o.ByClient = False,
+    calibration: o.Calibration = None,
     slo: o.Slo = "",
     warm_up: o.WarmUp = 0.0,
     seed: o.Seed = 0,
@@ -85,7 +88,7 @@ def simulate(
         "replicas": replicas,
     }  # fmt: skip
     placed = (model, chip, parallelism, precision, overlay)
-    engine = _Engine(placed=placed, limits=limits, roofline=roofline)
+    engine = _Engine(placed=placed, limits=limits, roofline=roofline, calibration=calibration)
     asked = Asked(
         path=trace, rate=rate, thin=thin, speed=speed, requests=requests, duration_s=duration,
         in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len,
@@ -102,12 +105,13 @@ def simulate(
     except TapeoutError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error
-    _print(result, traffic, as_json=as_json)
+    _print(result, as_json=as_json)
     for path in written:
         typer.echo(f"Wrote {path}", err=as_json)
 
 
 Tell = Callable[[str, float], None]
+Adjust = Callable[["StepTable", "Front"], tuple["StepTable", "Front"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,25 @@ class _Engine:
     placed: tuple[str, str, str, str | None, Path | None]
     limits: dict[str, object]
     roofline: bool
+    calibration: Path | None
+
+    def adjust(self) -> Adjust | None:
+        """What changes the step times; None without a calibration."""
+        if self.calibration is None:
+            return None
+        from tapeout.serving.telemetry import (  # noqa: PLC0415
+            apply_calibration,
+            load_calibration,
+        )
+
+        found = load_calibration(self.calibration)
+        return lambda table, front: apply_calibration(table, front, found)
+
+    def notes(self) -> tuple[str, ...]:
+        """That times were calibrated, if so."""
+        if self.calibration is None:
+            return ()
+        return (f"step times calibrated with {self.calibration}, so their error is another",)
 
     def deployment(self) -> Deployment:
         from tapeout.cli.deploy import Limits, deployment_of, placement_of  # noqa: PLC0415
@@ -243,6 +266,8 @@ def _run(
         samples_s=AUTO if files.over_time else 0.0,
         log=files.report is not None or files.chrome_trace is not None,
         by_client=how.by_client,
+        adjust=engine.adjust(),
+        notes=(*traffic.notes, *engine.notes()),
         tell=tell,
     )
     return run(
@@ -288,13 +313,13 @@ def _progress(*, show: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print(result: SimulationResult, traffic: Traffic, *, as_json: bool) -> None:
+def _print(result: SimulationResult, *, as_json: bool) -> None:
     if as_json:
         from tapeout.serving.remarks import warnings  # noqa: PLC0415
 
-        more = {"warnings": list(warnings(result)), "traffic_notes": list(traffic.notes)}
-        typer.echo(json.dumps(result.to_dict() | more, indent=2, allow_nan=False))
+        content = result.to_dict() | {"warnings": list(warnings(result))}
+        typer.echo(json.dumps(content, indent=2, allow_nan=False))
         return
     from tapeout.cli.simulate_show import show  # noqa: PLC0415
 
-    show(result, traffic.notes)
+    show(result)

@@ -62,6 +62,14 @@ Overlay = Annotated[
     ),
 ]
 
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Constants of this deployment that `tapeout fit` wrote",
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
+]
 Rate = Annotated[
     float | None,
     typer.Option(

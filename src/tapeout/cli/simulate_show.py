@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,15 +27,8 @@ NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end", "queue": "queue"}
 NONE = "–"
 
 
-def show(result: SimulationResult, notes: Sequence[str] = ()) -> None:
-    """Print a run.
-
-    Parameters
-    ----------
-    result : SimulationResult
-    notes : sequence of str
-        What the reader of the trace had to say.
-    """
+def show(result: SimulationResult) -> None:
+    """Print a run."""
     console = Console(highlight=False)
     summary = result.summary
     console.print(_headline(result))
@@ -47,7 +40,7 @@ def show(result: SimulationResult, notes: Sequence[str] = ()) -> None:
     _pairs(console, "Load", _load(result))
     _pairs(console, "Engine", _engine(result))
     _pairs(console, "Settings", _settings(result))
-    for text in (*notes, *result.setup.notes):
+    for text in result.setup.notes:
         console.print(f"  [dim]{escape(text)}[/dim]")
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from tapeout.constants import Z80
 from tapeout.errors import InfeasibleError
 from tapeout.perf import PhysicalModel, TimingModel, in_words, step_mix
-from tapeout.serving.engine.types import PS_PER_S, Simulation
+from tapeout.serving.engine.job import Front
+from tapeout.serving.engine.types import PS_PER_S, Simulation, StepTable
 from tapeout.serving.metrics import Setting, check_setting, met_objective, summarise
 from tapeout.serving.objectives import Flags, Objective
 from tapeout.serving.replicas import Fleet, Runner, Task, run_split, silent
@@ -55,6 +56,10 @@ class Options:
         Of one replica; default: the compiled engine.
     fleet : Fleet
         How replicas share the trace.
+    adjust : callable, optional
+        Changes the step table and the time before the scheduler, as a calibration does.
+    notes : tuple of str
+        Put before those of the setup: what the reader of the trace had to say.
     tell : callable
         Gets a stage ("setup", "simulate", "measure") and the share of it that is done.
     """
@@ -66,6 +71,8 @@ class Options:
     by_client: bool = False
     runner: Runner | None = None
     fleet: Fleet = run_split
+    adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
+    notes: tuple[str, ...] = ()
     tell: Callable[[str, float], None] = silent
 
 
@@ -192,13 +199,13 @@ def simulate(
     chosen = options or Options()
     _check(deployment, trace)
     timing_model = model or PhysicalModel()
-    setup = _setup(deployment, timing_model, trace, chosen)
+    setup, front = _setup(deployment, timing_model, trace, chosen)
     rules = replace(setup.rules, seed=setup.rules.seed + seed) if seed else setup.rules
     task = Task(
         rules=rules,
         table=setup.table,
         runner=chosen.runner or _engine(),
-        front=deployment.front,
+        front=front,
         replicas=deployment.replicas,
         by_client=chosen.by_client,
         in_flight=chosen.in_flight,
@@ -242,14 +249,19 @@ def _check(deployment: Deployment, trace: Trace) -> None:
 
 def _setup(
     deployment: Deployment, model: TimingModel, trace: Trace, options: Options
-) -> EngineSetup:
+) -> tuple[EngineSetup, Front]:
+    """Settings, and the time before the scheduler, adjusted where that was asked for."""
     from tapeout.serving.engine.defaults import setup  # noqa: PLC0415  builds tables
 
     options.tell("setup", 0.0)
     longest = int((trace.input_tokens + trace.output_tokens).max())
-    found = setup(deployment, model, longest_context=longest)
+    found, front = setup(deployment, model, longest_context=longest), deployment.front
+    table = found.table
+    if options.adjust is not None:
+        table, front = options.adjust(table, front)
+    found = replace(found, table=table, notes=(*options.notes, *found.notes))
     options.tell("setup", 1.0)
-    return found
+    return found, front
 
 
 def _engine() -> Runner:
