@@ -66,6 +66,8 @@ def test_it_says_how_to_read_it_and_what_is_left_out(page):
     text = body(page)
     for heading in ("How to read it", "What it leaves out", "How it was set up", "Over time"):
         assert heading in text
+    assert "1,000 blocks (900 to 1,100) of 16 tokens: by hand" in text
+    assert "vllm-v1 (vLLM V1, as of 0.19)" in text
     assert "x/÷ 1.14" in text  # exp(1.2816 x 0.1)
 
 

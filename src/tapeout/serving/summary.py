@@ -141,7 +141,8 @@ class Summary:
     goodput_requests_per_s : float
         Requests that ended in the window and met every limit: at most those served.
     output_tokens_per_s, input_tokens_per_s : float
-        Tokens emitted, and prompts completed, in the window; of all replicas.
+        Tokens emitted, and tokens of prompts completed (cached ones too), in the window; of all
+        replicas.
     use : Use
         Of engine, cache and energy over the whole run.
     latencies : mapping of name to Distribution

@@ -9,6 +9,7 @@ from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.charts.simulation import NAMES, seconds
 from tapeout.report.content import Cell, Table, Tone, cell, left, right, row
+from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
 
 NEAR_ONE = 0.9
@@ -201,15 +202,20 @@ def _pair(found: Distribution) -> str:
 
 def settings(result: SimulationResult) -> Table:
     """What was simulated: placement, engine, cache, timing model, traffic."""
-    place, rules = result.deployment.placement, result.setup.rules
+    place, rules, kv = result.deployment.placement, result.setup.rules, result.setup.kv
+    policy = result.deployment.policy.name
+    between = f" ({kv.low:,} to {kv.high:,})" if kv.low != kv.high else ""
     lines = (
         ("Model", place.architecture.name),
         ("Placement", f"{in_words(place)} on {place.system.chip.name}"),
         ("Replicas", f"{result.deployment.replicas}"),
-        ("Policy", result.deployment.policy.name),
+        ("Policy", f"{policy} ({SEMANTICS.get(policy, 'own policy')})"),
         ("Token budget of a step", f"{rules.token_budget:,}"),
         ("Sequences at once", f"{rules.max_sequences:,}"),
-        ("KV blocks of a rank", f"{rules.kv_blocks:,} of {rules.block_tokens} tokens"),
+        (
+            "KV cache of a rank",
+            f"{kv.blocks:,} blocks{between} of {rules.block_tokens} tokens: {kv.source}",
+        ),
         ("Data-parallel ranks", f"{rules.ranks}"),
         ("Prefix cache", "on" if rules.prefix_cache else "off"),
         ("Timing model", result.timing.name),
