@@ -18,7 +18,6 @@ from tapeout.serving.simulate import AUTO, Options, simulate
 from tapeout.serving.traffic import Trace
 from tapeout.serving.types import Deployment
 
-
 ROOT = Path(__file__).parents[2]
 
 
