@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tapeout.report.charts import simulation as charts
+from tapeout.report.charts import theme
 from tapeout.report.simulation import simulation_html, write_simulation
 from tapeout.report.tables import simulation as tables
 from tapeout.serving.objectives import parse_objective
@@ -122,6 +123,14 @@ def test_lines_over_time_keep_their_mean_in_bounded_points(made, result):
     assert values[:-1].mean() == pytest.approx(line.running.mean(), rel=0.02)
 
 
+def test_tokens_are_per_second(made, result):
+    line = made.timeline_of(result.simulation.requests, samples=250)
+    rows = charts.tokens_chart(line, "t").spec["datasets"]["main"]
+    output = [one["value"] for one in rows if one["series"] == "output"]
+    total = np.mean(output) * line.time_s[-1]
+    assert total == pytest.approx(line.output_tokens.sum(), rel=1e-4)
+
+
 def test_a_distribution_rises_from_none_to_all(result):
     values = result.simulation.requests.ttft_s
     chart = charts.distribution_chart("ttft", values, result.summary.checks[:1])
@@ -133,6 +142,9 @@ def test_a_distribution_rises_from_none_to_all(result):
     assert found[-1] == pytest.approx(values.max(), rel=1e-5)
     (limit,) = chart.spec["datasets"]["limits"]
     assert limit["x"] == 1.5
+    assert limit["colour"] == theme.GOOD
+    missed = charts.distribution_chart("tpot", values, result.summary.checks[1:])
+    assert missed.spec["datasets"]["limits"][0]["colour"] == theme.BAD
     assert limit["value"] == pytest.approx(
         np.percentile(values[: result.summary.requests], 90), rel=1e-3
     )
