@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapeout.errors import ProblemsError
+from tapeout.errors import InfeasibleError, ProblemsError
 from tapeout.serving.intervals import mean, percentile
 from tapeout.serving.metrics import Setting, met_objective, summarise, tpot_s
 from tapeout.serving.objectives import Limit, Objective, objective_of, parse_objective
@@ -180,6 +180,11 @@ def test_rates_are_counted_in_the_window(made, steady):
     assert found.input_tokens_per_s_per_chip == pytest.approx(
         100 * found.served_requests_per_s / 2, rel=0.01
     )
+
+
+def test_a_warm_up_that_leaves_nothing_is_refused(made, steady):
+    with pytest.raises(InfeasibleError, match="warm-up of 1e\\+09 s leaves nothing"):
+        summarise(steady, setting(made, warm_up_s=1e9))
 
 
 def test_a_burst_is_observed_to_its_last_token_and_has_no_offered_rate(made):

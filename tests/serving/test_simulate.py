@@ -208,6 +208,28 @@ def test_a_closed_loop_is_shared_out(deployment):
         run(replace(deployment, replicas=3), trace_of(count=9), in_flight=2)
 
 
+def test_more_replicas_than_requests_leave_some_idle(deployment):
+    found = run(
+        replace(deployment, replicas=8), trace_of(count=3), samples_s=AUTO, log=True
+    ).simulation
+    assert found.requests.replica.tolist() == [0, 1, 2]
+    assert np.isfinite(found.requests.last_token_s).all()
+    assert found.timeline.running.max() <= 3
+
+
+def test_stages_are_told_in_order(deployment):
+    told = []
+    run(
+        replace(deployment, replicas=2),
+        trace_of(count=4),
+        tell=lambda stage, done: told.append((stage, done)),
+    )
+    assert told == [
+        ("setup", 0.0), ("setup", 1.0), ("simulate", 0.0), ("simulate", 0.5), ("simulate", 1.0),
+        ("measure", 0.0),
+    ]  # fmt: skip
+
+
 def test_another_fleet_can_take_the_place_of_fixed_shares(deployment, made):
     seen = []
 

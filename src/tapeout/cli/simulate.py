@@ -283,7 +283,7 @@ def _run(
 STAGES = {
     "traffic": "reading the traffic",
     "setup": "timing the steps",
-    "simulate": "simulating",
+    "simulate": "simulating (a first run compiles the engine)",
     "measure": "measuring",
     "write": "writing",
 }

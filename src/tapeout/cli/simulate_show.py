@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tapeout.cli.figures import number
+from tapeout.cli.figures import number as figure
 from tapeout.constants import MILLI, PERCENT
 from tapeout.perf import in_words
 from tapeout.serving.remarks import warnings
@@ -53,6 +53,17 @@ def _headline(result: SimulationResult) -> str:
         f" {escape(in_words(place))}, {replicas}{chips} chip{'s' if chips > 1 else ''},"
         f" {result.summary.requests:,} requests"
     )
+
+
+def number(value: float) -> str:
+    """A figure, a dash where there is none.
+
+    Examples
+    --------
+    >>> number(1234.5), number(float("nan"))
+    ('1,234', '–')
+    """
+    return NONE if math.isnan(value) else figure(value)
 
 
 def seconds(value: float) -> str:
@@ -140,12 +151,11 @@ def _percent(fraction: float) -> str:
 def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
     summary = result.summary
     window = summary.window
-    offered = number(summary.offered_requests_per_s)
     loop = f", closed loop of {result.setting.in_flight}" if result.setting.in_flight else ""
     yield "window", f"{number(window.start_s)} to {number(window.end_s)} s{loop}"
     yield (
         "requests/s",
-        f"{NONE if offered == 'none' else offered} offered,"
+        f"{number(summary.offered_requests_per_s)} offered,"
         f" {number(summary.served_requests_per_s)} served"
         + (
             f", {number(summary.goodput_requests_per_s)} within all limits (goodput)"

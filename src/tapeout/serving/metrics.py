@@ -106,6 +106,8 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
     ------
     ProblemsError
         A limit names a class that the trace does not have.
+    InfeasibleError
+        The warm-up leaves nothing of the run.
     """
     check_setting(setting)
     requests, totals = simulation.requests, simulation.totals

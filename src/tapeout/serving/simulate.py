@@ -226,6 +226,7 @@ def simulate(
         classes=trace.classes if trace.slo_class is not None else (),
     )
     check_setting(setting)
+    chosen.tell("simulate", 0.0)
     simulation = chosen.fleet(trace, task)
     chosen.tell("measure", 0.0)
     return SimulationResult(

@@ -15,6 +15,7 @@ from enum import Enum
 
 import numpy as np
 
+from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats
 from tapeout.serving.engine.types import RequestTable
 
@@ -91,15 +92,24 @@ def window_of(
     end_s : float
         Of the run. [s]
     warm_up_s : float
-        Left out at the beginning; at most the whole run. [s]
+        Left out at the beginning. [s]
     closed : bool
         Closed loop.
+
+    Raises
+    ------
+    InfeasibleError
+        The warm-up leaves nothing.
     """
     arrived = requests.arrival_s[np.isfinite(requests.arrival_s)]
     last = float(arrived.max()) if arrived.size else 0.0
     burst = closed or last < SHORTEST_SHARE * end_s
     end = max(end_s if burst else last, 0.0)
-    return Window(start_s=min(max(warm_up_s, 0.0), end), end_s=end, burst=burst)
+    if warm_up_s > 0.0 and warm_up_s >= end:
+        raise InfeasibleError(
+            f"a warm-up of {warm_up_s:g} s leaves nothing: the window ends at {end:.4g} s"
+        )
+    return Window(start_s=max(warm_up_s, 0.0), end_s=end, burst=burst)
 
 
 def trend_of(requests: RequestTable, window: Window) -> Trend:
