@@ -14,6 +14,7 @@ from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
 from tapeout.cli import check as check_cli
 from tapeout.cli import traffic as traffic_cli
+from tapeout.cli import export as export_cli
 from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.perf import perf
@@ -203,6 +204,7 @@ app.add_typer(catalog_cli.app, name="catalog")
 app.add_typer(validate_cli.app, name="validate")
 app.add_typer(check_cli.app, name="check")
 app.add_typer(traffic_cli.app, name="traffic")
+app.add_typer(export_cli.app, name="export")
 
 
 def run() -> None:

@@ -1,0 +1,164 @@
+"""A deployment from command-line options: one chip, one model, one placement, one engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapeout.errors import InfeasibleError
+
+if TYPE_CHECKING:
+    from tapeout.chip import ChipSpec
+    from tapeout.perf import Placement
+    from tapeout.serving.engine.policies import Policy
+    from tapeout.serving.types import Deployment
+
+CHIP_FILE = ".toml"
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[CHIP] MODEL",
+        help="Catalogue chip or chip file, and model; the chip is left out with --chip",
+        show_default=False,
+    ),
+]
+Chip = Annotated[str, typer.Option("--chip", help="Catalogue chip or chip file, e.g. h100")]
+Parallelism = Annotated[
+    str,
+    typer.Option(
+        help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
+        " hold the model",
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="fp4, fp8, int4, int8 or bf16; default: the narrowest served")
+]
+PolicyName = Annotated[str, typer.Option("--policy", help="Scheduling policy of the engine")]
+Sequences = Annotated[
+    int | None, typer.Option("--max-num-seqs", help="Sequences of a step and rank", min=1)
+]
+Budget = Annotated[
+    int | None, typer.Option("--max-num-batched-tokens", help="Tokens of a step and rank", min=1)
+]
+Blocks = Annotated[
+    int | None,
+    typer.Option("--kv-blocks", help="Usable cache blocks of a rank: vLLM's count less 1", min=1),
+]
+BlockTokens = Annotated[int, typer.Option("--block-size", help="Tokens of a cache block", min=1)]
+NoPrefixCache = Annotated[bool, typer.Option("--no-prefix-cache", help="Prompts share nothing")]
+Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1)]
+Overlay = Annotated[
+    Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of the engine as given; None: its defaults."""
+
+    policy: str = "vllm-v1"
+    max_sequences: int | None = None
+    token_budget: int | None = None
+    kv_blocks: int | None = None
+    block_tokens: int = 16
+    prefix_cache: bool = True
+    draft_tokens: int = 0
+    replicas: int = 1
+
+
+def deployment_of(placement: Placement, limits: Limits) -> Deployment:
+    """Put a placement under an engine.
+
+    Raises
+    ------
+    UnknownNameError
+        No policy of this name.
+    """
+    from tapeout.serving.types import Deployment  # noqa: PLC0415
+
+    return Deployment(
+        placement=placement,
+        policy=_policy(limits),
+        max_sequences=limits.max_sequences,
+        token_budget=limits.token_budget,
+        kv_blocks=limits.kv_blocks,
+        block_tokens=limits.block_tokens,
+        replicas=limits.replicas,
+    )
+
+
+def _policy(limits: Limits) -> Policy:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from tapeout.serving.engine.policies import Drafting, VllmV1, policy_named  # noqa: PLC0415
+
+    policy = policy_named(limits.policy)
+    if not isinstance(policy, VllmV1):
+        return policy
+    # What share of them is accepted counts in a simulation, not in the arguments of an engine.
+    drafting = Drafting(acceptance=(1.0,) * limits.draft_tokens) if limits.draft_tokens else None
+    return replace(policy, prefix_cache=limits.prefix_cache, drafting=drafting)
+
+
+def placement_of(
+    names: list[str], chip: str, parallelism: str, precision: str | None, overlay: Path | None
+) -> Placement:
+    """Place a model on a chip.
+
+    Raises
+    ------
+    TapeoutError
+        A name is not known, or the model does not fit.
+    """
+    from tapeout.fabric import usual_system  # noqa: PLC0415
+    from tapeout.perf import Placement, placements, serving_formats  # noqa: PLC0415
+    from tapeout.perf.sharding import check_degrees  # noqa: PLC0415
+    from tapeout.serving.cases import parse_parallelism  # noqa: PLC0415
+    from tapeout.workload import load_model  # noqa: PLC0415
+
+    named, model = _split(names, chip)
+    system, architecture = usual_system(_chip(named, overlay)), load_model(model)
+    formats = serving_formats(system.chip, architecture, precision, stack="vllm")
+    if not parallelism:
+        found = placements(architecture, system, formats, stack="vllm")
+        if not found:
+            raise InfeasibleError(
+                f"{architecture.name} fits no placement on {system.chip.name}; name one with"
+                " --parallelism to see by how much"
+            )
+        return found[0]
+    degrees = parse_parallelism(parallelism)
+    check_degrees(degrees)
+    return Placement(
+        architecture=architecture,
+        system=system,
+        tensor_parallel=degrees.tensor,
+        pipeline_parallel=degrees.pipeline,
+        expert_parallel=degrees.expert,
+        data_parallel=degrees.data,
+        formats=formats,
+        stack="vllm",
+    )
+
+
+def _split(names: list[str], chip: str) -> tuple[str, str]:
+    given = [*names[:-1], *((chip,) if chip else ())]
+    if len(given) != 1:
+        raise InfeasibleError("name one chip and one model, e.g. h100 llama-3.1-8b")
+    return given[0], names[-1]
+
+
+def _chip(name: str, overlay: Path | None) -> ChipSpec:
+    from tapeout.catalog import load  # noqa: PLC0415
+    from tapeout.chip import spec_from_record  # noqa: PLC0415
+
+    if name.endswith(CHIP_FILE):
+        from tapeout.perf.calibrate import load_chip_file  # noqa: PLC0415
+
+        return load_chip_file(Path(name))
+    return spec_from_record(load(overlay).chip(name))

@@ -1,0 +1,270 @@
+"""`tapeout export`: a deployment as arguments of an engine, as a manifest, as a load test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapeout.cli import deploy as d
+
+if TYPE_CHECKING:
+    from tapeout.serving.export import Command, Wanted
+
+app = typer.Typer(
+    name="export",
+    help="Write a deployment for a real engine, cluster or load generator (docs/export.md).",
+    no_args_is_help=True,
+)
+
+HfModel = Annotated[
+    str,
+    typer.Option(
+        "--hf-model", help="Checkpoint to serve: a Hugging Face id or a folder", show_default=False
+    ),
+]
+Quantized = Annotated[
+    bool, typer.Option("--quantized", help="The checkpoint is in the placement's formats already")
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-model-len", help="Longest prompt and output", min=1)
+]
+Fraction = Annotated[
+    float | None,
+    typer.Option("--gpu-memory-utilization", help="Share of the chip's memory", min=0.01, max=1.0),
+]
+Drafts = Annotated[
+    int, typer.Option("--draft-tokens", help="Draft tokens a step; 0: no speculation", min=0)
+]
+Method = Annotated[
+    str, typer.Option("--speculative-method", help="vLLM: mtp, eagle3, draft_model, ngram ...")
+]
+DraftModel = Annotated[str, typer.Option("--draft-model", help="Draft model or head")]
+KvRole = Annotated[
+    str, typer.Option("--kv-role", help="Disaggregated: kv_producer, kv_consumer or kv_both")
+]
+Port = Annotated[int, typer.Option(help="Port of the server", min=1, max=65_535)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Write here instead of printing", show_default=False)
+]
+
+
+@app.command()
+def vllm(
+    names: d.Names,
+    hf_model: HfModel,
+    chip: d.Chip = "",
+    parallelism: d.Parallelism = "",
+    precision: d.Precision = None,
+    max_num_seqs: d.Sequences = None,
+    max_num_batched_tokens: d.Budget = None,
+    kv_blocks: d.Blocks = None,
+    block_size: d.BlockTokens = 16,
+    no_prefix_cache: d.NoPrefixCache = False,
+    policy: d.PolicyName = "vllm-v1",
+    quantized: Quantized = False,
+    max_model_len: MaxLength = None,
+    gpu_memory_utilization: Fraction = None,
+    draft_tokens: Drafts = 0,
+    speculative_method: Method = "",
+    draft_model: DraftModel = "",
+    kv_role: KvRole = "",
+    port: Port = 8000,
+    overlay: d.Overlay = None,
+    out: Out = None,
+) -> None:
+    """Print the `vllm serve` command of one replica; what it cannot carry goes to stderr.
+
+    Examples:
+
+      tapeout export vllm h100 llama-3.1-8b --hf-model meta-llama/Llama-3.1-8B-Instruct
+
+      tapeout export vllm b200 deepseek-r1 --parallelism dp8-ep8 --hf-model deepseek-ai/DeepSeek-R1
+    """
+    from tapeout.serving.export import vllm_command  # noqa: PLC0415
+
+    placement = d.placement_of(names, chip, parallelism, precision, overlay)
+    limits = d.Limits(
+        policy=policy,
+        max_sequences=max_num_seqs,
+        token_budget=max_num_batched_tokens,
+        kv_blocks=kv_blocks,
+        block_tokens=block_size,
+        prefix_cache=not no_prefix_cache,
+        draft_tokens=draft_tokens,
+    )
+    wanted = _wanted(
+        hf_model,
+        quantized=quantized,
+        max_model_len=max_model_len,
+        memory_fraction=gpu_memory_utilization,
+        speculation=(speculative_method, draft_model),
+        kv_role=kv_role,
+        port=port,
+    )
+    _write_command(vllm_command(d.deployment_of(placement, limits), wanted), out)
+
+
+@app.command()
+def sglang(
+    names: d.Names,
+    hf_model: HfModel,
+    chip: d.Chip = "",
+    parallelism: d.Parallelism = "",
+    precision: d.Precision = None,
+    max_num_seqs: d.Sequences = None,
+    max_num_batched_tokens: d.Budget = None,
+    kv_blocks: d.Blocks = None,
+    block_size: d.BlockTokens = 1,
+    no_prefix_cache: d.NoPrefixCache = False,
+    quantized: Quantized = False,
+    max_model_len: MaxLength = None,
+    mem_fraction_static: Annotated[
+        float | None, typer.Option(help="Weights and cache of the memory", min=0.01, max=1.0)
+    ] = None,
+    port: Port = 30_000,
+    overlay: d.Overlay = None,
+    out: Out = None,
+) -> None:
+    """Print the `sglang.launch_server` command of one replica; it is not the simulated scheduler.
+
+    Example:
+
+      tapeout export sglang h100 llama-3.1-8b --hf-model meta-llama/Llama-3.1-8B-Instruct
+    """
+    from tapeout.serving.export import sglang_command  # noqa: PLC0415
+
+    placement = d.placement_of(names, chip, parallelism, precision, overlay)
+    limits = d.Limits(
+        max_sequences=max_num_seqs,
+        token_budget=max_num_batched_tokens,
+        kv_blocks=kv_blocks,
+        block_tokens=block_size,
+        prefix_cache=not no_prefix_cache,
+    )
+    wanted = _wanted(
+        hf_model,
+        quantized=quantized,
+        max_model_len=max_model_len,
+        memory_fraction=mem_fraction_static,
+        port=port,
+    )
+    _write_command(sglang_command(d.deployment_of(placement, limits), wanted), out)
+
+
+@app.command()
+def kubernetes(
+    names: d.Names,
+    hf_model: HfModel,
+    chip: d.Chip = "",
+    parallelism: d.Parallelism = "",
+    precision: d.Precision = None,
+    engine: Annotated[str, typer.Option(help="vllm or sglang")] = "vllm",
+    replicas: d.Replicas = 1,
+    max_num_seqs: d.Sequences = None,
+    max_num_batched_tokens: d.Budget = None,
+    kv_blocks: d.Blocks = None,
+    block_size: d.BlockTokens = 16,
+    no_prefix_cache: d.NoPrefixCache = False,
+    quantized: Quantized = False,
+    max_model_len: MaxLength = None,
+    kv_role: KvRole = "",
+    port: Port = 8000,
+    name: Annotated[str, typer.Option(help="Of the objects; default: from the checkpoint")] = "",
+    image: Annotated[str, typer.Option(help="Container image; default: a pinned one")] = "",
+    resource: Annotated[str, typer.Option(help="Of the device plugin, e.g. nvidia.com/gpu")] = "",
+    chips_per_host: Annotated[int | None, typer.Option(help="Chips of a node", min=1)] = None,
+    token_secret: Annotated[
+        str, typer.Option(help="Secret whose key `token` is the Hugging Face token")
+    ] = "",
+    cache_claim: Annotated[str, typer.Option(help="PersistentVolumeClaim for weights")] = "",
+    overlay: d.Overlay = None,
+    out: Out = None,
+) -> None:
+    """Print a Kubernetes Deployment and Service that run the replicas.
+
+    Example:
+
+      tapeout export kubernetes h100 llama-3.1-70b --parallelism tp4 --replicas 2
+      --hf-model meta-llama/Llama-3.1-70B-Instruct --out serve.yaml
+    """
+    from tapeout.serving.export import (  # noqa: PLC0415
+        Cluster,
+        manifest,
+        sglang_command,
+        to_yaml,
+        vllm_command,
+    )
+
+    makers = {"vllm": vllm_command, "sglang": sglang_command}
+    if engine not in makers:
+        from tapeout.errors import UnknownNameError  # noqa: PLC0415
+
+        raise UnknownNameError("engine", engine, makers)
+    placement = d.placement_of(names, chip, parallelism, precision, overlay)
+    limits = d.Limits(
+        max_sequences=max_num_seqs,
+        token_budget=max_num_batched_tokens,
+        kv_blocks=kv_blocks,
+        block_tokens=block_size,
+        prefix_cache=not no_prefix_cache,
+        replicas=replicas,
+    )
+    deployment = d.deployment_of(placement, limits)
+    wanted = _wanted(
+        hf_model, quantized=quantized, max_model_len=max_model_len, kv_role=kv_role, port=port
+    )
+    command = makers[engine](deployment, wanted)
+    cluster = Cluster(
+        name=name,
+        image=image,
+        resource=resource,
+        chips_per_host=chips_per_host,
+        token_secret=token_secret,
+        cache_claim=cache_claim,
+    )
+    documents, notes = manifest(deployment, command, cluster, engine=engine, port=port)
+    head = f"# Written by `tapeout export`; flags as of {command.verified}.\n"
+    _write(head + to_yaml(*documents), (*command.notes, *notes), out)
+
+
+def _wanted(
+    hf_model: str,
+    *,
+    quantized: bool,
+    max_model_len: int | None,
+    port: int,
+    memory_fraction: float | None = None,
+    speculation: tuple[str, str] = ("", ""),
+    kv_role: str = "",
+) -> Wanted:
+    from tapeout.serving.export import Speculation, Wanted  # noqa: PLC0415
+
+    method, model = speculation
+    return Wanted(
+        hf_model=hf_model,
+        quantized=quantized,
+        max_model_len=max_model_len,
+        memory_fraction=memory_fraction,
+        speculation=Speculation(method=method, model=model) if method else None,
+        kv_role=kv_role,
+        port=port,
+    )
+
+
+def _write_command(command: Command, out: Path | None) -> None:
+    head = f"# flags as of {command.verified}\n"
+    _write(f"{head}{command.shell()}\n", command.notes, out)
+
+
+def _write(text: str, notes: tuple[str, ...], out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        from tapeout.files import write_whole  # noqa: PLC0415
+
+        write_whole(out, text)
+        typer.echo(f"Wrote {out}")
+    for note in notes:
+        typer.echo(f"Note: {note}", err=True)
