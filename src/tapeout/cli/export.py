@@ -11,6 +11,7 @@ from tapeout.cli import deploy as d
 
 if TYPE_CHECKING:
     from tapeout.serving.export import Command, Wanted
+    from tapeout.serving.traffic import Trace
 
 app = typer.Typer(
     name="export",
@@ -227,6 +228,74 @@ def kubernetes(
     documents, notes = manifest(deployment, command, cluster, engine=engine, port=port)
     head = f"# Written by `tapeout export`; flags as of {command.verified}.\n"
     _write(head + to_yaml(*documents), (*command.notes, *notes), out)
+
+
+@app.command(name="load-test")
+def load_test(
+    traffic: Annotated[
+        Path,
+        typer.Argument(help="Trace in any format of docs/traffic.md, or a spec (.toml)"),
+    ],
+    hf_model: HfModel,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files", show_default=False)],
+    generator: Annotated[
+        str,
+        typer.Option(
+            help="vllm (times and prefixes of the trace), vllm-rate (mean rate and burstiness, for"
+            " older clients) or inference-perf"
+        ),
+    ] = "vllm",
+    base_url: Annotated[str, typer.Option(help="The server")] = "http://127.0.0.1:8000",
+    requests: Annotated[int | None, typer.Option(help="Only the first so many", min=1)] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Bring rows into order of time")] = False,
+    seed: Annotated[int, typer.Option(help="Of what is drawn", min=0)] = 0,
+) -> None:
+    """Write a load test that sends a trace's traffic to a real server, and print its command.
+
+    Examples:
+
+      tapeout export load-test chat.csv --hf-model meta-llama/Llama-3.1-8B-Instruct --out out/load
+
+      tapeout export load-test spec.toml --generator inference-perf --hf-model org/name --out load
+    """
+    from tapeout.files import write_whole  # noqa: PLC0415
+    from tapeout.serving.export import load_test as make  # noqa: PLC0415
+    from tapeout.serving.export.command import check_checkpoint  # noqa: PLC0415
+    from tapeout.serving.export.load_test import Target  # noqa: PLC0415
+
+    check_checkpoint(_wanted(hf_model, quantized=False, max_model_len=None, port=8000))
+    trace = _trace(traffic, requests=requests, sort=sort, seed=seed)
+    made = make(trace, Target(base_url=base_url, hf_model=hf_model, seed=seed), generator)
+    command = f"# needs {made.command.verified}; run in this folder\n{made.command.shell()}\n"
+    for name, text in {**made.files, "run.sh": command}.items():
+        write_whole(out / name, text)
+        typer.echo(f"Wrote {out / name}", err=True)
+    typer.echo(command, nl=False)
+    for note in made.notes:
+        typer.echo(f"Note: {note}", err=True)
+
+
+def _trace(path: Path, *, requests: int | None, sort: bool, seed: int) -> Trace:
+    import numpy as np  # noqa: PLC0415
+
+    from tapeout.serving.traffic import (  # noqa: PLC0415
+        ReadOptions,
+        make_trace_with_notes,
+        read_spec,
+        read_trace,
+        take,
+    )
+
+    if path.suffix == ".toml":
+        trace, notes = make_trace_with_notes(read_spec(path), seed)
+        trace = take(trace, np.arange(min(requests or trace.requests, trace.requests)))
+    else:
+        trace, report = read_trace(path, ReadOptions(sort=sort, requests=requests, seed=seed))
+        dropped = report.dropped_rows
+        notes = (*report.notes, *((f"{dropped} rows were left out",) if dropped else ()))
+    for note in notes:
+        typer.echo(f"Note: {note}", err=True)
+    return trace
 
 
 def _wanted(

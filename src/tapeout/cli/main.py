@@ -17,6 +17,7 @@ from tapeout.cli import traffic as traffic_cli
 from tapeout.cli import export as export_cli
 from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
+from tapeout.cli.fit import fit
 from tapeout.cli.perf import perf
 from tapeout.cli.show import show
 from tapeout.cli.simulate import simulate
@@ -200,6 +201,7 @@ app.command()(show)
 app.command()(perf)
 app.command()(simulate)
 app.command()(calibrate)
+app.command()(fit)
 app.add_typer(catalog_cli.app, name="catalog")
 app.add_typer(validate_cli.app, name="validate")
 app.add_typer(check_cli.app, name="check")

@@ -168,10 +168,8 @@ def _split(log: RequestLog, fraction: float) -> float:
     """Time at which the held-back part begins. [s]."""
     if not 0.0 < fraction <= 1.0:
         raise InfeasibleError(f"--fraction {fraction:g}: the fitted share lies between 0 and 1")
-    split_s = fraction * float(log.arrival_s[-1])
+    split_s = fraction * float(log.arrival_s[-1]) if fraction < 1.0 else float("inf")
     ended = int(np.count_nonzero((log.arrival_s < split_s) & (log.last_token_s <= split_s)))
-    if fraction == 1.0:
-        return float("inf")
     if ended < FEWEST_REQUESTS:
         raise InfeasibleError(
             f"{ended} requests ended in the first {fraction:.0%} of the log; at least "

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,8 @@ class RequestLog:
         Rows that could not be read and were skipped on request.
     name : str
         Of the file.
+    sha256 : str
+        Of its bytes.
     """
 
     arrival_s: Floats
@@ -63,6 +66,7 @@ class RequestLog:
     failed: int = 0
     bad: int = 0
     name: str = ""
+    sha256: str = ""
 
     @property
     def requests(self) -> int:
@@ -132,7 +136,8 @@ def read_log(
         raise ProblemsError(f"request log {path.name}", _listed(found))
     if not found.kept:
         raise _whole(path, "has no request with a token", "nothing can be fitted")
-    return _log(path.name, found)
+    with path.open("rb") as file:
+        return _log(path.name, file_digest(file, "sha256").hexdigest(), found)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -303,7 +308,7 @@ def _listed(found: _Rows) -> list[Problem]:
     return found.problems + more
 
 
-def _log(name: str, found: _Rows) -> RequestLog:
+def _log(name: str, digest: str, found: _Rows) -> RequestLog:
     table = np.array(sorted(found.kept), float)
     begin = table[0, 0]
     return RequestLog(
@@ -316,6 +321,7 @@ def _log(name: str, found: _Rows) -> RequestLog:
         failed=found.failed,
         bad=found.bad,
         name=name,
+        sha256=digest,
     )
 
 
