@@ -225,8 +225,10 @@ def test_a_replica_of_more_than_one_host_is_refused_by_name(placed, chip):
 
 def test_a_token_and_a_claim_are_used_where_they_are_named(four):
     _, documents, notes = made(four, Cluster(token_secret=NAMED, cache_claim="weights"))
-    (variable,) = server(documents)["env"]
-    assert variable["valueFrom"]["secretKeyRef"] == {"name": NAMED, "key": "token"}
+    variables = {variable["name"]: variable for variable in server(documents)["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in server(documents)["volumeMounts"]}
+    assert variables["HF_HOME"]["value"] == mounts["cache"]
+    assert variables["HF_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": NAMED, "key": "token"}
     volumes = {volume["name"]: volume for volume in pod(documents)["volumes"]}
     assert volumes["cache"]["persistentVolumeClaim"] == {"claimName": "weights"}
     assert not any("token" in note for note in notes)

@@ -52,6 +52,7 @@ SHARED_MEMORY = "8Gi"  # that of vLLM's example for AMD; it gives 2Gi for one NV
 START_PERIOD_S = 10
 START_FAILURES = 360  # assumption: weights are fetched and graphs captured within an hour
 DNS_LABEL = 63
+CACHE = "/cache"  # where Hugging Face libraries keep what they fetch (HF_HOME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +163,11 @@ def _container(
         "args": list(words[programs:]),
         "ports": [{"name": "http", "containerPort": port}],
     }
+    variables: list[dict[str, object]] = [{"name": "HF_HOME", "value": CACHE}]
     if cluster.token_secret:
         reference = {"secretKeyRef": {"name": cluster.token_secret, "key": "token"}}
-        container["env"] = [{"name": "HF_TOKEN", "valueFrom": reference}]
+        variables.append({"name": "HF_TOKEN", "valueFrom": reference})
+    container["env"] = variables
     probe = {"httpGet": {"path": "/health", "port": "http"}}
     return container | {
         # Kubernetes takes limits of devices as the requests.
@@ -175,7 +178,7 @@ def _container(
         "livenessProbe": probe | {"periodSeconds": 10, "failureThreshold": 6},
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
-            {"name": "cache", "mountPath": "/root/.cache/huggingface"},
+            {"name": "cache", "mountPath": CACHE},
         ],
     }
 

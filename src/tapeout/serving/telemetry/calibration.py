@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tapeout.constants import MEGA
 from tapeout.errors import Problem, ProblemsError
 from tapeout.files import write_whole
-from tapeout.numerics import Floats, Ints
+from tapeout.numerics import Ints
 from tapeout.perf.calibrate.chip_file import to_toml
 from tapeout.serving.engine.job import Front
 from tapeout.serving.engine.types import PS_PER_S, StepTable
 
 MOST_BYTES = int(MEGA)
-NAMES = ("operator_factor", "step_s", "request_s", "token_s")
+NAMES: tuple[str, ...] = ("operator_factor", "step_s", "request_s", "token_s")
 HEADER = """\
 # Written by `tapeout fit`: constants of one deployment from its own request log.
 # Use it with `tapeout simulate --calibration THIS` for the same chip, model, placement and engine.
@@ -135,8 +136,9 @@ def apply_calibration(
     )
 
 
-def _whole_ps(values: Floats) -> Ints:
-    return np.rint(values).astype(np.int64)
+def _whole_ps(values: NDArray[np.floating[Any]]) -> Ints:
+    rounded: Ints = np.rint(values).astype(np.int64)
+    return rounded
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -343,10 +343,11 @@ def _descend(objective: _Objective, start: Floats) -> Floats:
     most = np.array([-LEAST[0], np.inf, np.inf, np.inf])
     here = np.maximum(start, LEAST + STEPS[-1])  # a start at a bound would stick to it
     for step in STEPS:
+        slopes: Any = partial(objective.slopes, step=step)  # scipy's signature has texts only
         found = least_squares(
             objective.residuals,
             np.clip(here, LEAST + SMALL, most - SMALL),
-            jac=partial(objective.slopes, step=step),
+            jac=slopes,
             bounds=(LEAST, most),
             max_nfev=MOST_ROUNDS,
             xtol=1e-4,
@@ -391,7 +392,7 @@ def _finite(values: Floats) -> Floats:
 def _identified(ends: Floats, spread: Floats) -> tuple[dict[str, bool], list[str]]:
     """Which constants the log determines, and sentences about the others."""
     known = dict(zip(NAMES, map(bool, (ends[1] - ends[0]) / 2.0 <= WIDE), strict=True))
-    correlation = np.corrcoef(spread, rowvar=False)
+    correlation: Floats = np.asarray(np.corrcoef(spread, rowvar=False))
     warnings: list[str] = []
     named = set()
     for (one, first), (two, second) in combinations(enumerate(NAMES), 2):
