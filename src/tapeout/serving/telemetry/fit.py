@@ -1,10 +1,10 @@
 """Fit a deployment's constants to its request log by simulating the log's own arrivals.
 
-The residuals are logarithms of simulated over measured figures of the first part of the log (means,
-medians and 90th percentiles of TTFT, TPOT and end-to-end time, and means by prompt length and by
-load). They are minimised by a trust-region method within bounds; a weak pull towards the
-uncalibrated deployment decides where the log does not. What is reported are the errors on the later
-part, which the fit does not see.
+The residuals are logarithms of simulated over measured figures of the requests that arrived in the
+first part of the log (means, medians and 90th percentiles of TTFT, TPOT and end-to-end time, and
+means by prompt length and by load). They are minimised by a trust-region method within bounds; a
+weak pull towards the uncalibrated deployment decides where the log does not. What is reported are
+the errors on later requests, of which the fit sees arrivals and lengths, not the answers.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def fit_log(
 
     Notes
     -----
-    Requests of the first part that ended after it are simulated but not compared. The interval
+    The interval
     comes from drawing blocks of time anew, with the fit linear around its end; it holds the noise
     of the log, not errors of the simulator.
     """
@@ -169,10 +169,10 @@ def _split(log: RequestLog, fraction: float) -> float:
     if not 0.0 < fraction <= 1.0:
         raise InfeasibleError(f"--fraction {fraction:g}: the fitted share lies between 0 and 1")
     split_s = fraction * float(log.arrival_s[-1]) if fraction < 1.0 else float("inf")
-    ended = int(np.count_nonzero((log.arrival_s < split_s) & (log.last_token_s <= split_s)))
-    if ended < FEWEST_REQUESTS:
+    early = int(np.count_nonzero(log.arrival_s < split_s))
+    if early < FEWEST_REQUESTS:
         raise InfeasibleError(
-            f"{ended} requests ended in the first {fraction:.0%} of the log; at least "
+            f"{early} requests arrived in the first {fraction:.0%} of the log; at least "
             f"{FEWEST_REQUESTS} are needed to fit to"
         )
     return split_s
@@ -206,8 +206,8 @@ class _Objective:
     """Residuals of the fitted part as a function of the scaled constants."""
 
     engine: Engine
-    part: RequestLog
-    places: Ints
+    log: RequestLog
+    places: Ints  # of the requests that are compared
     figures: Figures
     target: Floats
     scales: _Scales
@@ -222,34 +222,33 @@ class _Objective:
         split_s: float,
         tell: Callable[[int], None] | None,
     ) -> _Objective:
-        """Take the part of the log before `split_s`."""
-        part = _before(log, split_s)
-        places = np.flatnonzero(part.last_token_s <= split_s)
-        figures = figures_of(part, places)
-        seen = measured(part)
-        target = figures.of(seen, places)
+        """Compare the requests that arrived before `split_s`."""
+        places = np.flatnonzero(log.arrival_s < split_s)
+        figures = figures_of(log, places)
+        seen = measured(log)
+        early = seen.at(places)
+        ttft_s = _positive(statistic(early.ttft_s, "p50"), early.e2e_s)
         scales = _Scales(
-            step_s=_positive(statistic(seen.tpot_s[places], "p50"), seen.e2e_s),
-            request_s=_positive(statistic(seen.ttft_s[places], "p50"), seen.e2e_s),
-            token_s=_positive(statistic(seen.ttft_s[places], "p50"), seen.e2e_s)
-            / float(np.median(part.input_tokens[places])),
+            step_s=_positive(statistic(early.tpot_s, "p50"), early.e2e_s),
+            request_s=ttft_s,
+            token_s=ttft_s / float(np.median(log.input_tokens[places])),
         )
         return cls(
             engine=engine,
-            part=part,
+            log=log,
             places=places,
             figures=figures,
-            target=target,
+            target=figures.of(seen, places),
             scales=scales,
             tell=tell,
         )
 
     def latencies(self, scaled: Floats) -> Latencies:
-        """Simulate the fitted part."""
+        """Simulate the log."""
         self.runs += 1
         if self.tell is not None:
             self.tell(self.runs)
-        return _simulate(self.part, self.engine, self.scales.constants(scaled))
+        return _simulate(self.log, self.engine, self.scales.constants(scaled))
 
     def residuals(self, scaled: Floats) -> Floats:
         """Log errors of the figures, then the pull, shape (figure + 4,)."""
@@ -263,7 +262,7 @@ class _Objective:
 
     def tpot_ratio(self, scaled: Floats) -> float:
         """Measured over simulated median TPOT; 1 where there is none."""
-        there, seen = self.latencies(scaled), measured(self.part)
+        there, seen = self.latencies(scaled), measured(self.log)
         ratio = statistic(seen.tpot_s[self.places], "p50") / statistic(
             there.tpot_s[self.places], "p50"
         )
@@ -283,19 +282,6 @@ class _Objective:
 def _positive(value: float, otherwise: Floats) -> float:
     """A scale: the value, or the mean of something else where it is nothing."""
     return value if np.isfinite(value) and value > 0.0 else float(np.mean(otherwise))
-
-
-def _before(log: RequestLog, split_s: float) -> RequestLog:
-    chosen = log.arrival_s < split_s
-    return RequestLog(
-        arrival_s=log.arrival_s[chosen],
-        first_token_s=log.first_token_s[chosen],
-        last_token_s=log.last_token_s[chosen],
-        input_tokens=log.input_tokens[chosen],
-        output_tokens=log.output_tokens[chosen],
-        rows=log.rows,
-        name=log.name,
-    )
 
 
 def _simulate(log: RequestLog, engine: Engine, constants: Constants) -> Latencies:
@@ -361,7 +347,7 @@ def _spread(objective: _Objective, scaled: Floats, seed: int) -> Floats:
     """Deviations of the scaled constants in logs with blocks drawn anew, shape (resample, 4)."""
     inverse = np.linalg.pinv(objective.slopes(scaled, STEPS[-1]))
     there = objective.latencies(scaled)
-    seen = measured(objective.part)
+    seen = measured(objective.log)
     rng = np.random.default_rng(seed)
     blocks = np.array_split(objective.places, min(BLOCKS, objective.places.size))
 

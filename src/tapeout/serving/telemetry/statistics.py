@@ -59,10 +59,11 @@ def _latencies(arrival_s: Floats, first_s: Floats, last_s: Floats, output: Float
     )
 
 
-def in_flight_at_first_token(log: RequestLog) -> Floats:
-    """Requests that were being answered when each got its first token, shape (request,)."""
-    begun = np.searchsorted(np.sort(log.first_token_s), log.first_token_s, side="right")
-    ended = np.searchsorted(np.sort(log.last_token_s), log.first_token_s, side="left")
+def in_flight_at_first_token(log: RequestLog, places: Ints) -> Floats:
+    """Requests of `places` being answered when each of them got its first token, as many."""
+    first_s, last_s = log.first_token_s[places], log.last_token_s[places]
+    begun = np.searchsorted(np.sort(first_s), first_s, side="right")
+    ended = np.searchsorted(np.sort(last_s), first_s, side="left")
     return (begun - ended).astype(float)
 
 
@@ -115,7 +116,7 @@ def figures_of(log: RequestLog, places: Ints) -> Figures:
     groups: dict[str, tuple[str, Ints]] = {}
     sortings = {
         "ttft": log.input_tokens[places].astype(float),
-        "tpot": in_flight_at_first_token(log)[places],
+        "tpot": in_flight_at_first_token(log, places),
     }
     for metric, key in sortings.items():
         low, high = np.quantile(key, [1.0 / 3.0, 2.0 / 3.0])
