@@ -13,8 +13,8 @@ import typer
 from tapeout import __version__
 from tapeout.cli import catalog as catalog_cli
 from tapeout.cli import check as check_cli
-from tapeout.cli import traffic as traffic_cli
 from tapeout.cli import export as export_cli
+from tapeout.cli import traffic as traffic_cli
 from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.fit import fit
