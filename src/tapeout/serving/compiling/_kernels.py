@@ -31,5 +31,7 @@ def cache_folder() -> Path:
 numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 kernel = numba.njit(cache=True, error_model="numpy")
+inlined = numba.njit(cache=True, error_model="numpy", inline="always")
+"""Written into the one that calls it, which saves passing the arrays on."""
 free_kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
 """Runs beside other threads."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.serving.compiling._kernels import free_kernel, kernel
+from tapeout.serving.compiling._kernels import free_kernel, inlined, kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.costing._kernels import (
     decode_attention,
@@ -63,7 +63,7 @@ def pop(w: Record) -> int:
     return int(taken)
 
 
-@kernel
+@inlined
 def publish(c: Core, replica: int, time: int) -> None:
     """Make the load of the data-parallel ranks known, every 100 ms."""
     rules, k, g = c.rules, c.k, c.g
@@ -77,7 +77,7 @@ def publish(c: Core, replica: int, time: int) -> None:
         k[s.SENT_HERE, rank] = 0
 
 
-@kernel
+@inlined
 def choose_rank(c: Core, replica: int) -> int:
     """Data-parallel rank with the least load as last published, and what was sent since."""
     k, g = c.k, c.g
@@ -121,7 +121,7 @@ def arrive(c: Core, replica: int, request: int, time: int) -> None:
             r[s.AFTER, before] = request
 
 
-@kernel
+@inlined
 def sooner(c: Core, one: int, ready: int, request: int) -> bool:
     """True if a request is ready before another, ties by their place in the trace."""
     r = c.r
@@ -149,7 +149,7 @@ def join(c: Core, replica: int, until: int) -> None:
     g[s.COMING, replica] = one
 
 
-@kernel
+@inlined
 def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     """Decide for every rank and queue the step; False where there is nothing to do."""
     rules, k, g, totals = c.rules, c.k, c.g, w.real
@@ -190,7 +190,7 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     return True
 
 
-@kernel
+@inlined
 def share(c: Core, w: Record, rank: int, which: int, each_j: float) -> int:
     """Divide the energy of a step by tokens; returns the output tokens of a rank's batch."""
     shares, out = w.joules, 0
@@ -202,7 +202,7 @@ def share(c: Core, w: Record, rank: int, which: int, each_j: float) -> int:
     return out
 
 
-@kernel
+@inlined
 def tally(c: Core, w: Record, replica: int, column: int, tokens: int) -> None:
     """Count tokens into the sample that ends next."""
     g, samples = c.g, w.samples
@@ -271,7 +271,7 @@ def compact(c: Core, rank: int) -> None:
     c.k[s.LENGTH, rank] = kept
 
 
-@kernel
+@inlined
 def pass_time(c: Core, w: Record, replica: int, time: int) -> None:
     """Move the clock of a replica; sums over time and samples see the state until then."""
     rules, k, g, samples, totals = c.rules, c.k, c.g, w.samples, w.real
@@ -314,7 +314,7 @@ def sample(
         g[s.SAMPLE, replica] = at + 1
 
 
-@kernel
+@inlined
 def may_jump(c: Core, replica: int) -> bool:
     """True while every decision will be the one before it until something happens."""
     rules, k, g = c.rules, c.k, c.g
@@ -375,7 +375,7 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
     g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
 
 
-@kernel
+@inlined
 def walk(
     c: Core, t: Costs, w: Record, replica: int, bound: int, most: int, crossing: s.I64
 ) -> tuple[int, float]:
@@ -426,7 +426,7 @@ def walk(
     return steps, energy
 
 
-@kernel
+@inlined
 def grow(c: Core, w: Record, rank: int, steps: int, size: int, each_j: float) -> None:
     """Give every running request its tokens of a jump, and the blocks they fill."""
     r, k = c.r, c.k
@@ -474,7 +474,7 @@ def cross(c: Core, b: Blocks, rank: int, running: int, size: int, steps: int) ->
             place = after_fills[place]
 
 
-@kernel
+@inlined
 def next_time(c: Core, replica: int) -> int:
     """When the replica decides next; NEVER where it has nothing to do."""
     rules, r, k, g = c.rules, c.r, c.k, c.g
@@ -507,7 +507,7 @@ def caused(c: Core, w: Record, time: int) -> None:
         send(c, w, pop(w), at)
 
 
-@kernel
+@inlined
 def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
     """One decision time of a replica: end the oldest batch, take in arrivals, fill the queue."""
     rules, g, counts = c.rules, c.g, w.counts
@@ -552,6 +552,8 @@ def run(c: Core, b: Blocks, t: Costs, w: Record) -> None:
         time = r[s.ARRIVAL, one]
         advance(c, b, t, w, 0, time)
         send(c, w, one, time)
+        if counts[s.GIVE_UP] > 0 and g[s.PREEMPTED, 0] > 0:
+            return
     advance(c, b, t, w, 0, s.NEVER)
     if samples.shape[0] > 1:
         last = -(-g[s.END, 0] // counts[s.EVERY]) * counts[s.EVERY]

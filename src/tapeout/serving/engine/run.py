@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tapeout.serving.engine import state as at
-from tapeout.serving.engine.arrays import Watch, build
+from tapeout.serving.engine.arrays import Arrays, Watch, build, check
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.outcome import outcome
 from tapeout.serving.engine.types import Rules, Simulation, StepTable
@@ -41,14 +43,30 @@ def run_engine(
     InfeasibleError
         Rules that no engine has, or a timeline of too many samples.
     """
+    check(rules)
+    plain = rules.prefix_cache and not job.ids.size
+    if plain:  # only a preempted request could find blocks: its own
+        without = replace(rules, prefix_cache=False)
+        held = _run(job, without, table, Watch(samples_s=samples_s, jump=jump), log=log, bold=True)
+        if not int(held.core.g[at.PREEMPTED, 0]):
+            return outcome(job, held, [table], samples_s)
+    held = _run(job, rules, table, Watch(samples_s=samples_s, jump=jump), log=log)
+    return outcome(job, held, [table], samples_s)
+
+
+def _run(
+    job: Job, rules: Rules, table: StepTable, watch: Watch, *, log: bool, bold: bool = False
+) -> Arrays:
+    """Run once, or again with room for all events of the log; bold: give up at a preemption."""
     from tapeout.serving.engine import _kernels as kernels  # noqa: PLC0415 - loads the compiler
 
     events = EVENTS * job.prompt.size + 2 if log else 0
     while True:
-        watch = Watch(samples_s=samples_s, log_events=events, jump=jump)
-        held = build(job, [rules], [table], np.zeros(1, np.int64), watch)
+        asked = watch._replace(log_events=events)
+        held = build(job, [rules], [table], np.zeros(1, np.int64), asked)
+        held.record.counts[at.GIVE_UP] = int(bold)
         kernels.run(*held)
         logged = int(held.record.counts[at.LOGGED])
         if not log or logged <= events:
-            return outcome(job, held, [table], samples_s)
+            return held
         events = logged  # preemptions made more events than there was room for

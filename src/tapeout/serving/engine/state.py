@@ -59,8 +59,8 @@ JOULES, RUNNING_PS, BLOCKS_PS = range(3)
 REAL_FIELDS = 3
 
 # Places of the counts of a run
-HEAP, LOGGED, NEXT, LOST, SENT, EVERY = range(6)
-COUNT_FIELDS = 6
+HEAP, LOGGED, NEXT, LOST, SENT, EVERY, GIVE_UP = range(7)
+COUNT_FIELDS = 7
 
 # Places of a sample of the timeline
 T_RUNNING, T_WAITING, T_BLOCKS, T_PROMPT, T_OUTPUT = range(5)

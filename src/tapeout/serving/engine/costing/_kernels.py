@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.serving.compiling._kernels import kernel
+from tapeout.serving.compiling._kernels import inlined, kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.state import F64, I64, Costs
 
 
-@kernel
+@inlined
 def whole_at(row: I64, begin: int, size: int, at: int) -> int:
     """Entry of a row; past its end the last difference goes on."""
     if at < size:
@@ -20,7 +20,7 @@ def whole_at(row: I64, begin: int, size: int, at: int) -> int:
     return int(row[last] + (at - size + 1) * (row[last] - row[last - 1]))
 
 
-@kernel
+@inlined
 def real_at(row: F64, begin: int, size: int, at: int) -> float:
     """As `whole_at`, for energies."""
     if at < size:
@@ -31,7 +31,7 @@ def real_at(row: F64, begin: int, size: int, at: int) -> float:
     return float(row[last] + (at - size + 1) * (row[last] - row[last - 1]))
 
 
-@kernel
+@inlined
 def decode_attention(t: Costs, kind: int, sequences: int, keys: int) -> tuple[int, float]:
     """Attention of a step of decodes alone [ps], [J]."""
     where, whole, real = t.where, t.whole, t.real
@@ -117,7 +117,7 @@ def mixed_attention(
     return max(int(np.floor(time + 0.5)), 0), float(joules)
 
 
-@kernel
+@inlined
 def row_cost(t: Costs, kind: int, tokens: int, sampled: int) -> tuple[int, float]:
     """Time and energy that follow from tokens and sampled rows alone [ps], [J]."""
     where = t.where
@@ -129,7 +129,7 @@ def row_cost(t: Costs, kind: int, tokens: int, sampled: int) -> tuple[int, float
     return time, joules
 
 
-@kernel
+@inlined
 def rank_cost(t: Costs, kind: int, k: I64, rank: int) -> tuple[int, float]:
     """Local time and energy of the batch whose sums are in the state of ranks [ps], [J]."""
     time, joules = row_cost(t, kind, k[s.S_TOKENS, rank], k[s.S_SAMPLED, rank])
@@ -142,7 +142,7 @@ def rank_cost(t: Costs, kind: int, k: I64, rank: int) -> tuple[int, float]:
     return max(time + more, 1), joules + energy
 
 
-@kernel
+@inlined
 def shared_cost(t: Costs, kind: int, tokens: int) -> tuple[int, float]:
     """What all ranks do together [ps], [J]."""
     where = t.where

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.serving.compiling._kernels import kernel
+from tapeout.serving.compiling._kernels import inlined, kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.pool._kernels import (
     hits,
@@ -85,7 +85,7 @@ def preempt(c: Core, b: Blocks, w: Record, replica: int, rank: int, place: int) 
     k[s.WAITING, rank] += 1
 
 
-@kernel
+@inlined
 def count_in(c: Core, rank: int, which: int, at: int, sign: int) -> None:
     """Add an entry of the batch to the sums that its cost depends on, or take it away."""
     k, e = c.k, c.e
@@ -159,7 +159,7 @@ def withdraw(c: Core, replica: int, rank: int, which: int, request: int) -> int:
     return 0
 
 
-@kernel
+@inlined
 def serve_decodes(
     c: Core, b: Blocks, replica: int, rank: int, which: int, budget: int
 ) -> tuple[int, int]:
@@ -347,7 +347,7 @@ def serve_waiting(
     return budget
 
 
-@kernel
+@inlined
 def decide(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -> None:
     """Fill the next batch of a rank."""
     rules, k, g = c.rules, c.k, c.g
