@@ -46,8 +46,8 @@ check: $(VENV)/.dev  ## the quick part
 test-extras: $(VENV)/.dev  ## tests of the optional groups that can be installed here
 	@$(BIN)/python tools/test_extras.py $(EXTRAS)
 
-bench: $(VENV)/.dev  ## writes benchmarks/results.json
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.dev  ## writes benchmarks/results.json; TRACES=folder of public traces for the simulator's
+	$(BIN)/python benchmarks/run.py $(if $(TRACES),--traces "$(TRACES)") $(if $(PART),--part $(PART))
 
 accuracy: $(VENV)/.dev  ## needs DATA=folder of measurements; writes docs/accuracy.md
 	@test -n "$(DATA)" || { echo "make accuracy DATA=FOLDER: the folder of measurements is missing (docs/data.md says what it holds)"; exit 2; }

@@ -104,9 +104,10 @@ def mooncake(data: Path, block: int, replicas: int = 8) -> tuple[dict[str, float
     spent = repeated(lambda: run_cluster(job, cluster))
     tokens = float(done.requests.output_tokens[done.requests.rejected == 0].sum())
     hit = done.totals.hit_tokens / float(trace.input_tokens.sum())
+    ttft_s = float(np.nanmean(done.requests.ttft_s))
     words = (
         f"{replicas} replicas of Llama-3.1-70B on 8 H100, {block}-token blocks, in turn: "
-        f"{100 * hit:.1f} % of tokens hit, mean TTFT {float(np.nanmean(done.requests.ttft_s)):.1f} s"
+        f"{100 * hit:.1f} % of tokens hit, mean TTFT {ttft_s:.1f} s"
     )
     return {f"sim_mooncake_{block}_output_tokens_per_cpu_s": tokens / spent}, words
 
@@ -147,10 +148,8 @@ def day(data: Path) -> tuple[dict[str, float], str]:
     def one(replica: int) -> tuple[float, float, float]:
         job = prepare(part(trace, replica, DAY_REPLICAS), ready.rules)
         done = run_engine(job, ready.rules, ready.table)
-        ttft = done.requests.ttft_s
-        return (
-            float(np.nanmean(ttft)), float(np.nanquantile(ttft, 0.99)), float(done.totals.preemptions)
-        )  # fmt: skip
+        ttft, preempted = done.requests.ttft_s, float(done.totals.preemptions)
+        return float(np.nanmean(ttft)), float(np.nanquantile(ttft, 0.99)), preempted
 
     with ThreadPoolExecutor(2) as pool:
         rows = np.array(list(pool.map(one, range(DAY_REPLICAS))))
