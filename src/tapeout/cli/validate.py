@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,13 @@ Overlay = Annotated[
     Path | None,
     typer.Option(help="TOML of chips and newer figures (docs/catalog.md)", show_default=False),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Of closed loops: mixture (steady state), burst, or simulate, which runs each through"
+        " the serving simulator and prints all three"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
 
 
@@ -76,7 +84,7 @@ def ops(
         find=chips_from(overlay, chip_file),
     )
     _finish(out, found.columns, found.rows)
-    _report(found.scores, found.status, [], out, found.rows, as_json=as_json)
+    _Report(scores=found.scores).show(found.status, found.rows, out, as_json=as_json)
 
 
 @app.command()
@@ -87,6 +95,7 @@ def serving(
     by: By = None,
     chip_file: ChipFile = None,
     overlay: Overlay = None,
+    engine: Engine = "burst",
     as_json: AsJson = False,
 ) -> None:
     """Predict serving runs: rates, TTFT, TPOT and power of a model on chips under a load.
@@ -101,25 +110,33 @@ def serving(
       tapeout validate serving runs.csv --out predicted.csv
 
       tapeout validate serving runs.csv --anchors few.csv --by engine --json
+
+      tapeout validate serving runs.csv --engine simulate --out predicted.csv
     """
+    from tapeout.errors import UnknownNameError  # noqa: PLC0415
+    from tapeout.serving.closed_loop import LoopEngine  # noqa: PLC0415
     from tapeout.serving.validation.chips import chips_from  # noqa: PLC0415
     from tapeout.serving.validation.serving_rows import (  # noqa: PLC0415
         DEFAULT_BY,
         validate_serving,
     )
 
+    if engine not in tuple(LoopEngine):
+        raise UnknownNameError("engine", engine, [one.value for one in LoopEngine])
     found = validate_serving(
         cases,
         anchors=anchors,
         by=tuple(by or DEFAULT_BY),
         find=chips_from(overlay, chip_file),
+        engine=LoopEngine(engine),
     )
     _finish(out, found.columns, found.rows)
     lines = [
         {"row": number, "check": one.name, "sentence": one.sentence}
         for number, one in found.violations
     ]
-    _report(found.scores, found.status, lines, out, found.rows, as_json=as_json)
+    report = _Report(scores=found.scores, engines=found.engine_scores, violations=lines)
+    report.show(found.status, found.rows, out, as_json=as_json)
 
 
 @app.command()
@@ -160,41 +177,56 @@ def _finish(out: Path | None, columns: Sequence[str], rows: Sequence[Mapping[str
     write_whole(out, table_text(columns, rows))
 
 
-def _report(
-    scores: Sequence[GroupScore],
-    status: Mapping[str, int],
-    violations: Sequence[Mapping[str, Any]],
-    out: Path | None,
-    rows: Sequence[Mapping[str, str]],
-    *,
-    as_json: bool,
-) -> None:
-    """Print the summary."""
-    if as_json:
-        from dataclasses import asdict  # noqa: PLC0415
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """Errors by group and by engine, and laws that predictions break."""
 
-        from tapeout.study.results import to_json  # noqa: PLC0415
+    scores: Sequence[GroupScore]
+    engines: Sequence[GroupScore] = ()
+    violations: Sequence[Mapping[str, Any]] = ()
 
-        content = {
-            "rows": dict(status),
-            "scores": [_plain(asdict(one)) for one in scores],
-            "violations": [dict(one) for one in violations],
+    def show(
+        self,
+        status: Mapping[str, int],
+        rows: Sequence[Mapping[str, str]],
+        out: Path | None,
+        *,
+        as_json: bool,
+    ) -> None:
+        """Print the summary."""
+        if as_json:
+            from tapeout.study.results import to_json  # noqa: PLC0415
+
+            typer.echo(to_json({"rows": dict(status)} | self._content()), nl=False)
+            return
+        total = sum(status.values())
+        words = ", ".join(f"{number} {word}" for word, number in status.items())
+        typer.echo(f"{total} row{'' if total == 1 else 's'}: {words}")
+        if self.scores:
+            _table(self.scores)
+        else:
+            hint = "" if out is not None else "; write the predictions with --out FILE"
+            typer.echo(f"No measured column is filled, so there is nothing to score{hint}.")
+        if self.engines:
+            typer.echo("Closed loops by engine, the same rows for each:")
+            _table(self.engines, note=False)
+        _unanswered(rows)
+        for one in self.violations:
+            typer.echo(
+                f"row {one['row']}: our own prediction breaks {one['check']}: {one['sentence']}"
+            )
+        if out is not None:
+            typer.echo(f"Predictions: {out}")
+
+    def _content(self) -> dict[str, Any]:
+        """For JSON; errors by engine only where there are some."""
+        content: dict[str, Any] = {
+            "scores": [_plain(asdict(one)) for one in self.scores],
+            "violations": [dict(one) for one in self.violations],
         }
-        typer.echo(to_json(content), nl=False)
-        return
-    total = sum(status.values())
-    words = ", ".join(f"{number} {word}" for word, number in status.items())
-    typer.echo(f"{total} row{'' if total == 1 else 's'}: {words}")
-    if scores:
-        _table(scores)
-    else:
-        hint = "" if out is not None else "; write the predictions with --out FILE"
-        typer.echo(f"No measured column is filled, so there is nothing to score{hint}.")
-    _unanswered(rows)
-    for one in violations:
-        typer.echo(f"row {one['row']}: our own prediction breaks {one['check']}: {one['sentence']}")
-    if out is not None:
-        typer.echo(f"Predictions: {out}")
+        if self.engines:
+            content["engines"] = [_plain(asdict(one)) for one in self.engines]
+        return content
 
 
 MOST_REASONS = 5
@@ -235,7 +267,7 @@ COLUMNS = (
 )
 
 
-def _table(scores: Sequence[GroupScore]) -> None:
+def _table(scores: Sequence[GroupScore], *, note: bool = True) -> None:
     """Errors as a table of fixed columns, the same on a screen and in a file."""
     lines = [tuple(name for name, _ in COLUMNS)]
     lines.extend(
@@ -260,6 +292,8 @@ def _table(scores: Sequence[GroupScore]) -> None:
             for cell, width, (_, align) in zip(line, widths, COLUMNS, strict=True)
         )
         typer.echo("  ".join(cells).rstrip())
+    if not note:
+        return
     typer.echo(
         "median, p90: absolute error of all measured rows, an unanswered row being a miss; bias: "
         "signed median; coverage and high/low: of the 80 % band; by curve: median / p90 with sets "

@@ -299,12 +299,12 @@ def burst_closed_loop(
                 model, placement, lengths, max(counts), rule.token_budget
             )
         held = replace(rule, max_sequences=max(1, min(rule.max_sequences, most)))
-        table, requests = tables[rule.token_budget], _requests(lengths, spread, count)
+        table, requests = tables[rule.token_budget], loop_requests(lengths, spread, count)
         runs.append(run_burst(table, requests, held, ranks=placement.data_parallel))
     return _prediction(model, placement, lengths, runs)
 
 
-def _requests(lengths: Lengths, spread: float, in_flight: int) -> Requests:
+def loop_requests(lengths: Lengths, spread: float, in_flight: int) -> Requests:
     """Requests of a run; the same for every placement."""
     rng = np.random.default_rng([SEED, in_flight])
     new = request_lengths(lengths.new, spread, ROUNDS * in_flight, rng)

@@ -6,7 +6,8 @@ Everything here counts output in steps; `predicting` turns steps into tokens.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Replica:
 
     `power_w` is per chip, hosts apart; `sequences` decode. `note` says what a reader should know.
     `in_flight` is the mean number of requests in the replica where that is not the load itself.
+    `beside` has what each engine of a closed loop says, where several were asked.
     """
 
     steps_per_s: float
@@ -55,6 +57,7 @@ class Replica:
     note: str = ""
     in_flight: float = math.nan
     mean_ttft_s: float = math.nan  # for Little's law, where `ttft_s` is a median
+    beside: Mapping[str, Replica] = field(default_factory=dict)
 
 
 def in_closed_loop(
@@ -62,7 +65,7 @@ def in_closed_loop(
 ) -> Replica:
     """So many requests in flight, all sent at once at the start, as benchmarks do.
 
-    The only call of the closed loop for rows of users: another law is put in here.
+    By serving/burst.py; `loops.in_loop` chooses between this and others.
 
     Parameters
     ----------
@@ -73,8 +76,7 @@ def in_closed_loop(
         Half the range of lengths over their mean.
     """
     policy = recipe_policy(Setting(placement=placement, lengths=lengths, in_flight=requests))
-    steps = ROUNDS * requests * (1.0 + lengths.new / policy.token_budget)
-    if steps > MOST_STEPS:
+    if is_long_loop(placement, lengths, requests):
         return _in_long_loop(model, placement, lengths, requests)
     found = burst_closed_loop(model, placement, lengths, spread, np.array([requests]), policy)
     rate = float(found.output_tokens_per_s_per_chip[0]) * placement.chips
@@ -89,6 +91,12 @@ def in_closed_loop(
         log_sd=found.state.cost.log_sd,
         mean_ttft_s=float(found.mean_ttft_s[0]),
     )
+
+
+def is_long_loop(placement: Placement, lengths: Lengths, requests: float) -> bool:
+    """Whether a loop has too many steps to be taken one by one."""
+    policy = recipe_policy(Setting(placement=placement, lengths=lengths, in_flight=requests))
+    return ROUNDS * requests * (1.0 + lengths.new / policy.token_budget) > MOST_STEPS
 
 
 def _in_long_loop(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
@@ -20,6 +20,7 @@ from tapeout.perf import (
     weights_per_chip_bytes,
 )
 from tapeout.perf.energy import static_w
+from tapeout.serving.closed_loop import LoopEngine
 from tapeout.serving.parallelism import Plan, Pool
 from tapeout.serving.sanity import physical_bounds
 from tapeout.serving.steady import Lengths
@@ -29,11 +30,11 @@ from tapeout.serving.validation.loads import (
     Replica,
     at_largest_batch,
     at_objective,
-    in_closed_loop,
     in_open_loop,
     in_pools,
     in_static_batch,
 )
+from tapeout.serving.validation.loops import in_loop
 from tapeout.serving.validation.speculative import in_steps, verify_model
 from tapeout.serving.validation.terms import Terms, load_terms, term_keys
 
@@ -49,6 +50,23 @@ QUANTITIES = (
 TIMES = ("ttft_ms", "tpot_ms")
 UNKNOWN = ", unknown software"
 OBJECTIVE_KINDS = (Kind.LARGEST, Kind.OBJECTIVE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopMeans:
+    """What one engine says of a closed loop; the rate per chip."""
+
+    output_tokens_per_s_per_chip: float
+    ttft_s: float
+    tpot_s: float
+
+    def stretched(self, factor: float) -> LoopMeans:
+        """All times longer by a factor, the rate lower."""
+        return LoopMeans(
+            output_tokens_per_s_per_chip=self.output_tokens_per_s_per_chip / factor,
+            ttft_s=self.ttft_s * factor,
+            tpot_s=self.tpot_s * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +91,8 @@ class ServingPrediction:
         What the table counts as one accelerator.
     mean_ttft_s : float
         For Little's law: the median differs from it where requests wait in turns.
+    by_engine : mapping of engine to LoopMeans
+        Of a closed loop that was simulated: what the three engines say.
     """
 
     output_tokens_per_s_per_chip: float
@@ -93,10 +113,14 @@ class ServingPrediction:
     model: str
     assumed: tuple[str, ...]
     notes: tuple[str, ...]
+    by_engine: Mapping[str, LoopMeans] = field(default_factory=dict)
 
 
 def predict_serving(
-    case: ServingCase, model: TimingModel, terms: Terms | None = None
+    case: ServingCase,
+    model: TimingModel,
+    terms: Terms | None = None,
+    engine: LoopEngine = LoopEngine.BURST,
 ) -> ServingPrediction:
     """Predict one row.
 
@@ -106,6 +130,8 @@ def predict_serving(
     model : TimingModel
     terms : Terms, optional
         Stack terms of the kinds of load; the shipped ones by default.
+    engine : LoopEngine
+        Of closed loops.
 
     Raises
     ------
@@ -114,7 +140,7 @@ def predict_serving(
     InfeasibleError
         Parallelism degrees that do not fit one another, or no number comes out.
     """
-    options = [_run(case, plan, model, note) for plan, note in _plans(case)]
+    options = [_run(case, plan, model, note, engine) for plan, note in _plans(case)]
     best = max(options, key=lambda one: one.output_tokens_per_s_per_chip)
     known = load_terms() if terms is None else terms
     shift = known.log_factor(run_keys(case, best.mode))
@@ -162,6 +188,7 @@ def stretched(prediction: ServingPrediction, factor: float) -> ServingPrediction
         ttft_s=prediction.ttft_s * factor,
         mean_ttft_s=prediction.mean_ttft_s * factor,
         tpot_s=prediction.tpot_s * factor,
+        by_engine={name: one.stretched(factor) for name, one in prediction.by_engine.items()},
     )
 
 
@@ -251,7 +278,9 @@ def _placement(case: ServingCase, degrees: Degrees) -> Placement:
     return replace(placement, memory=TIGHT_MEMORY)
 
 
-def _run(case: ServingCase, plan: Plan, model: TimingModel, note: str) -> ServingPrediction:
+def _run(
+    case: ServingCase, plan: Plan, model: TimingModel, note: str, engine: LoopEngine
+) -> ServingPrediction:
     """Predict a case on one plan."""
     draft = case.speculation
     lengths = in_steps(case.lengths, draft) if draft else case.lengths
@@ -268,7 +297,7 @@ def _run(case: ServingCase, plan: Plan, model: TimingModel, note: str) -> Servin
         found = in_pools(model, timing, pools, lengths, requests)
         rate = found.steps_per_s / plan.chips
     else:
-        found, requests, share = _replicas(case, plan, timing, lengths, placement)
+        found, requests, share = _replicas(case, plan, timing, lengths, placement, engine)
         idle_w = (1.0 - share) * static_w(case.system.chip)
         found = replace(found, power_w=share * found.power_w + idle_w)
         rate = share * found.steps_per_s / placement.chips
@@ -328,6 +357,16 @@ class _Run:
             model=self.model,
             assumed=(*case.assumed, *missed),
             notes=(*(note for note in (self.note, *told) if note), *case.notes),
+            by_engine={
+                name: LoopMeans(
+                    output_tokens_per_s_per_chip=output
+                    * one.steps_per_s
+                    / self.replica.steps_per_s,
+                    ttft_s=one.ttft_s,
+                    tpot_s=one.step_s / gain,
+                )
+                for name, one in self.replica.beside.items()
+            },
         )
 
     def _memory(self, case: ServingCase) -> str:
@@ -352,7 +391,12 @@ def _requests_of_pools(case: ServingCase, plan: Plan) -> float:
 
 
 def _replicas(
-    case: ServingCase, plan: Plan, timing: TimingModel, lengths: Lengths, placement: Placement
+    case: ServingCase,
+    plan: Plan,
+    timing: TimingModel,
+    lengths: Lengths,
+    placement: Placement,
+    engine: LoopEngine,
 ) -> tuple[Replica, float, float]:
     """One replica under its part of the load, requests in flight, and the share in use."""
     workers = plan.main.workers
@@ -371,8 +415,8 @@ def _replicas(
     if kind is Kind.STATIC:
         found = in_static_batch(timing, placement, lengths, max(each, 1.0))
         return found, found.in_flight * workers * share, share
-    spread = case.length_spread
-    return in_closed_loop(timing, placement, lengths, max(each, 1.0), spread), value, share
+    found = in_loop(timing, placement, lengths, max(each, 1.0), case.length_spread, engine)
+    return found, value, share
 
 
 def _in_flight(found: Replica, lengths: Lengths) -> float:

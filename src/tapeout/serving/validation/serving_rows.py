@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tapeout.constants import MILLI
 from tapeout.errors import InfeasibleError, TapeoutError
 from tapeout.perf import PhysicalModel, TimingModel
 from tapeout.serving.cases import RANGE_SHARE
+from tapeout.serving.closed_loop import LoopEngine
 from tapeout.serving.sanity import Finding, check_prediction
 from tapeout.serving.validation.anchors import NO_ANCHORS, Anchors, fit_anchors
 from tapeout.serving.validation.chips import FindChip, find_chip
@@ -24,7 +25,7 @@ from tapeout.serving.validation.predicting import (
     predict_serving,
     stretched,
 )
-from tapeout.serving.validation.scoring import GroupScore, Scored, measured_number, score
+from tapeout.serving.validation.scoring import ALL, GroupScore, Scored, measured_number, score
 
 NEEDED = ("chip", "model")
 LLM = "model"
@@ -37,6 +38,8 @@ COLUMNS = (
     "assumptions",
     "reason",
 )
+LOOP_QUANTITIES = ("output_tok_s_per_chip", "ttft_ms", "tpot_ms")
+LOOP_COLUMNS = tuple(f"{engine}_{name}" for engine in LoopEngine for name in LOOP_QUANTITIES)
 CURVE = ("chip", "engine", "model", "weight_precision", "parallelism")
 LENGTHS = ("input_tokens", "output_tokens")
 
@@ -64,6 +67,8 @@ class Validation:
     status : mapping of status word to number of rows
     violations : list of (row number from 1, Finding)
         Laws that our own predictions break; none is the rule.
+    engine_scores : list of GroupScore
+        Where closed loops were simulated: their errors by engine, the same rows for each.
     """
 
     columns: tuple[str, ...]
@@ -71,6 +76,7 @@ class Validation:
     scores: list[GroupScore]
     status: Mapping[str, int]
     violations: list[tuple[int, Finding]]
+    engine_scores: list[GroupScore] = field(default_factory=list)
 
 
 def validate_serving(
@@ -80,8 +86,20 @@ def validate_serving(
     by: Sequence[str] = ("serving_mode", "chip"),
     model: TimingModel | None = None,
     find: FindChip = find_chip,
+    engine: LoopEngine = LoopEngine.BURST,
 ) -> Validation:
     """Predict every row of a table and score those that were measured.
+
+    Parameters
+    ----------
+    path, anchors : Path
+    by : sequence of str
+        Columns to group errors by.
+    model : TimingModel, optional
+    find : callable
+        Finds chips by name.
+    engine : LoopEngine
+        Of closed loops. SIMULATE adds `LOOP_COLUMNS`: what all three engines say of each.
 
     Raises
     ------
@@ -93,8 +111,10 @@ def validate_serving(
     unknown = [name for name in by if name not in table.columns and name not in DEFAULT_BY]
     if unknown:
         raise InfeasibleError(f"no column {unknown[0]!r} to group by in {path}")
-    known = anchors_of(read_table(anchors, NEEDED), timing, find) if anchors else NO_ANCHORS
-    return answer_table(table, by=by, timing=timing, anchors=known, find=find)
+    known = NO_ANCHORS
+    if anchors:
+        known = anchors_of(read_table(anchors, NEEDED), timing, find, engine)
+    return answer_table(table, by=by, timing=timing, anchors=known, find=find, engine=engine)
 
 
 DEFAULT_BY = ("serving_mode", "chip")
@@ -107,10 +127,12 @@ def answer_table(
     timing: TimingModel,
     anchors: Anchors,
     find: FindChip = find_chip,
+    engine: LoopEngine = LoopEngine.BURST,
 ) -> Validation:
     """As `validate_serving`, of tables already read."""
-    kept = [name for name in table.columns if name not in COLUMNS]
-    answers = [_corrected(_answer(row, timing, find), anchors) for row in table.rows]
+    written = (*COLUMNS, *LOOP_COLUMNS) if engine is LoopEngine.SIMULATE else COLUMNS
+    kept = [name for name in table.columns if name not in written]
+    answers = [_corrected(_answer(row, timing, find, engine), anchors) for row in table.rows]
     rows = [_cells(one, kept, timing.name) for one in answers]
     status: dict[str, int] = dict.fromkeys(STATUS, 0)
     for row in rows:
@@ -123,18 +145,24 @@ def answer_table(
         if finding.fires
     ]
     return Validation(
-        columns=(*kept, *COLUMNS),
+        columns=(*kept, *written),
         rows=tuple(rows),
         scores=score(scored for one in answers for scored in _scored(one, by)),
         status=status,
         violations=found,
+        engine_scores=score_engines(answers),
     )
 
 
-def _answer(row: Mapping[str, str], timing: TimingModel, find: FindChip) -> Answer:
+def _answer(
+    row: Mapping[str, str],
+    timing: TimingModel,
+    find: FindChip,
+    engine: LoopEngine = LoopEngine.BURST,
+) -> Answer:
     try:
         case = read_case(row, find)
-        return Answer(row=row, case=case, prediction=predict_serving(case, timing))
+        return Answer(row=row, case=case, prediction=predict_serving(case, timing, None, engine))
     except (TapeoutError, ArithmeticError, ValueError) as error:
         return Answer(row=row, reason=" ".join(str(error).split()) or type(error).__name__)
 
@@ -158,11 +186,16 @@ def _keys(row: Mapping[str, str]) -> tuple[str, str, str]:
     return pair, f"{pair}|{cell['model']}", f"curve {curve}"
 
 
-def anchors_of(table: Table, timing: TimingModel, find: FindChip = find_chip) -> Anchors:
+def anchors_of(
+    table: Table,
+    timing: TimingModel,
+    find: FindChip = find_chip,
+    engine: LoopEngine = LoopEngine.BURST,
+) -> Anchors:
     """One log factor on time for each key, from TPOT and output rate of measured rows."""
     rows = []
     for row in table.rows:
-        one = _answer(row, timing, find)
+        one = _answer(row, timing, find, engine)
         if one.prediction is None:
             continue
         ratios = time_ratios(row, one.prediction)
@@ -213,6 +246,39 @@ def values_of(prediction: ServingPrediction) -> dict[str, float]:
     }
 
 
+def loop_values(prediction: ServingPrediction) -> dict[str, dict[str, float]]:
+    """`LOOP_QUANTITIES` by engine, as `values_of`; empty where no loop was simulated."""
+    return {
+        engine: {
+            "output_tok_s_per_chip": prediction.chips_per_card * one.output_tokens_per_s_per_chip,
+            "ttft_ms": one.ttft_s / MILLI,
+            "tpot_ms": one.tpot_s / MILLI,
+        }
+        for engine, one in prediction.by_engine.items()
+    }
+
+
+def score_engines(answers: Sequence[Answer]) -> list[GroupScore]:
+    """Errors of simulated closed loops by engine; they have no bands."""
+    found = [
+        Scored(
+            group=engine,
+            quantity=name,
+            curve=_keys(one.row)[2],
+            measured=measured,
+            predicted=values[name],
+            low=math.nan,
+            high=math.nan,
+        )
+        for one in answers
+        if one.prediction is not None
+        for engine, values in loop_values(one.prediction).items()
+        for name in LOOP_QUANTITIES
+        if (measured := measured_number(one.row, name)) is not None
+    ]
+    return [replace(one, coverage=math.nan) for one in score(found) if one.group != ALL]
+
+
 def _cells(answer: Answer, kept: Sequence[str], timing: str) -> dict[str, str]:
     cells = {name: answer.row[name] for name in kept}
     found = answer.prediction
@@ -223,6 +289,8 @@ def _cells(answer: Answer, kept: Sequence[str], timing: str) -> dict[str, str]:
         cells[f"predicted_{name}"] = number_text(value)
         cells[f"predicted_{name}_low"] = number_text(low)
         cells[f"predicted_{name}_high"] = number_text(high)
+    for engine, values in loop_values(found).items():
+        cells |= {f"{engine}_{name}": number_text(value) for name, value in values.items()}
     return cells | {
         TIMING_MODEL: found.model,
         "status": "assumed" if found.assumed else "ok",
