@@ -12,6 +12,7 @@ from tapeout.fabric.switch import Switch
 from tapeout.fabric.systems import usual_system
 from tapeout.fabric.topology import Collective, Topology
 from tapeout.fabric.torus import Torus, sides
+from tapeout.fabric.transfer import transfer_s
 from tapeout.fabric.two_level import TwoLevel
 from tapeout.fabric.types import System
 
@@ -40,5 +41,6 @@ __all__ = [
     "sent_bytes",
     "sides",
     "system_topology",
+    "transfer_s",
     "usual_system",
 ]

@@ -1,0 +1,34 @@
+"""Moving data between two groups of chips over the scale-out network."""
+
+from __future__ import annotations
+
+from tapeout.fabric.types import System
+from tapeout.numerics import Floats
+
+
+def transfer_s(
+    sender: System, sent_bytes: Floats | float, receiver: System, received_bytes: Floats | float
+) -> Floats | float:
+    """Time in which every chip of a group sends its part while those of another take theirs.
+
+    Parameters
+    ----------
+    sender, receiver : System
+    sent_bytes, received_bytes : array or float
+        Of one chip. [B]
+
+    Returns
+    -------
+    array or float
+        The slower side counts; latency is not included. [s]
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as System
+    >>> transfer_s(System(nic_bytes_per_s=50e9), 1e9, System(nic_bytes_per_s=25e9), 1e9)
+    0.04
+    """
+    there = sent_bytes / sender.nic_bytes_per_s
+    here = received_bytes / receiver.nic_bytes_per_s
+    slower: Floats | float = there + (here - there) * (here > there)
+    return slower
