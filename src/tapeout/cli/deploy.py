@@ -68,6 +68,8 @@ class Limits:
     block_tokens: int = 16
     prefix_cache: bool = True
     draft_tokens: int = 0
+    acceptance: float = 1.0
+    draft_share: float | None = None
     replicas: int = 1
 
 
@@ -95,13 +97,21 @@ def deployment_of(placement: Placement, limits: Limits) -> Deployment:
 def _policy(limits: Limits) -> Policy:
     from dataclasses import replace  # noqa: PLC0415
 
-    from tapeout.serving.engine.policies import Drafting, VllmV1, policy_named  # noqa: PLC0415
+    from tapeout.serving.engine.policies import (  # noqa: PLC0415
+        DRAFT_SHARE,
+        Drafting,
+        VllmV1,
+        policy_named,
+    )
 
     policy = policy_named(limits.policy)
     if not isinstance(policy, VllmV1):
         return policy
-    # What share of them is accepted counts in a simulation, not in the arguments of an engine.
-    drafting = Drafting(acceptance=(1.0,) * limits.draft_tokens) if limits.draft_tokens else None
+    drafting = None
+    if limits.draft_tokens:  # what share is accepted is no argument of an engine, so 1 by default
+        share = DRAFT_SHARE if limits.draft_share is None else limits.draft_share
+        chances = (limits.acceptance,) * limits.draft_tokens
+        drafting = Drafting(acceptance=chances, share=share)
     return replace(policy, prefix_cache=limits.prefix_cache, drafting=drafting)
 
 

@@ -19,6 +19,7 @@ from tapeout.errors import Problem, ProblemsError, TapeoutError
 if TYPE_CHECKING:
     from tapeout.cli.simulate_traffic import Traffic
     from tapeout.perf import TimingModel
+    from tapeout.serving.apart import Apart
     from tapeout.serving.engine.job import Front
     from tapeout.serving.engine.types import StepTable
     from tapeout.serving.simulate import SimulationResult
@@ -55,6 +56,14 @@ def simulate(
     no_prefix_cache: o.NoPrefixCache = False,
     replicas: o.Replicas = 1,
     by_client: o.ByClient = False,
+    prefill_chip: o.PrefillChip = "",
+    prefill_parallelism: o.PrefillParallelism = "",
+    prefill_replicas: o.PrefillReplicas = 0,
+    layered_transfer: o.Layered = False,
+    stream_first: o.StreamFirst = False,
+    drafts: o.Drafts = 0,
+    acceptance: o.Acceptance = 0.7,
+    draft_share: o.DraftShare = 0.03,
     calibration: o.Calibration = None,
     slo: o.Slo = "",
     warm_up: o.WarmUp = 0.0,
@@ -80,15 +89,26 @@ def simulate(
       tapeout simulate spec.toml --chip h100 --model llama-3.1-8b --policy sarathi --json
 
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --rate 20 --prefill-replicas 2
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --rate 2 --drafts 3 --acceptance 0.7
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     limits: dict[str, object] = {
         "policy": policy, "max_sequences": max_num_seqs, "token_budget": max_num_batched_tokens,
         "kv_blocks": kv_blocks, "block_tokens": block_size, "prefix_cache": not no_prefix_cache,
-        "replicas": replicas,
+        "replicas": replicas, "draft_tokens": drafts, "acceptance": acceptance,
+        "draft_share": draft_share,
     }  # fmt: skip
     placed = (model, chip, parallelism, precision, overlay)
-    engine = _Engine(placed=placed, limits=limits, roofline=roofline, calibration=calibration)
+    prefill = _Prefill(
+        chip=prefill_chip, parallelism=prefill_parallelism, replicas=prefill_replicas,
+        layered=layered_transfer, stream_first=stream_first,
+    )  # fmt: skip
+    engine = _Engine(
+        placed=placed, limits=limits, prefill=prefill, roofline=roofline, calibration=calibration
+    )
     asked = Asked(
         path=trace, rate=rate, thin=thin, speed=speed, requests=requests, duration_s=duration,
         in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len,
@@ -115,11 +135,28 @@ Adjust = Callable[["StepTable", "Front"], tuple["StepTable", "Front"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Prefill:
+    """The prefill pool as given."""
+
+    chip: str
+    parallelism: str
+    replicas: int
+    layered: bool
+    stream_first: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether there is one."""
+        return bool(self.chip or self.parallelism or self.replicas)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Engine:
     """Chip, model and limits as given."""
 
     placed: tuple[str, str, str, str | None, Path | None]
     limits: dict[str, object]
+    prefill: _Prefill
     roofline: bool
     calibration: Path | None
 
@@ -147,6 +184,28 @@ class _Engine:
         model, chip, parallelism, precision, overlay = self.placed
         placement = placement_of([model], chip, parallelism, precision, overlay)
         return deployment_of(placement, Limits(**self.limits))  # type: ignore[arg-type]
+
+    def apart(self) -> Apart | None:
+        """Prefill pool: the engine's own limits but its default cache; None without one."""
+        if not self.prefill.given:
+            return None
+        from tapeout.cli.deploy import Limits, deployment_of, placement_of  # noqa: PLC0415
+        from tapeout.serving.apart import Apart  # noqa: PLC0415
+
+        model, chip, parallelism, precision, overlay = self.placed
+        placement = placement_of(
+            [model],
+            self.prefill.chip or chip,
+            self.prefill.parallelism or ("" if self.prefill.chip else parallelism),
+            precision,
+            overlay,
+        )
+        own = {"replicas": max(self.prefill.replicas, 1), "draft_tokens": 0, "kv_blocks": None}
+        return Apart(
+            prefill=deployment_of(placement, Limits(**self.limits | own)),  # type: ignore[arg-type]
+            layered=self.prefill.layered,
+            stream_first=self.prefill.stream_first,
+        )
 
     def timing(self) -> TimingModel:
         from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415
@@ -248,6 +307,15 @@ def _check(engine: _Engine, files: _Files) -> None:
         if not value
     ]
     problems += files.problems()
+    if engine.limits["draft_tokens"] and engine.limits["policy"] != "vllm-v1":
+        problems.append(
+            Problem(
+                path="--drafts",
+                value=str(engine.limits["policy"]),
+                message="only vllm-v1 verifies drafts",
+                remedy="leave out --drafts or --policy",
+            )
+        )
     if problems:
         raise ProblemsError("tapeout simulate", problems)
 
@@ -267,6 +335,7 @@ def _run(
         log=files.report is not None or files.chrome_trace is not None,
         by_client=how.by_client,
         adjust=engine.adjust(),
+        apart=engine.apart(),
         notes=(*traffic.notes, *engine.notes()),
         tell=tell,
     )

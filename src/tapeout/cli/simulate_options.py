@@ -9,6 +9,7 @@ import typer
 
 PLACED, TRAFFIC, ENGINE = "Chip and model", "Traffic", "Engine"
 JUDGED, FILES = "Limits", "Results"
+PREFILL, DRAFTING = "Prefill apart", "Drafts"
 
 TraceFile = Annotated[
     Path | None,
@@ -216,6 +217,75 @@ ByClient = Annotated[
         "--by-client",
         help="Requests of a client go to one replica; else by turns",
         rich_help_panel=ENGINE,
+    ),
+]
+
+PrefillChip = Annotated[
+    str,
+    typer.Option(
+        "--prefill-chip",
+        help="Prompts run on replicas of their own, on this chip; --replicas then decode",
+        show_default=False,
+        rich_help_panel=PREFILL,
+    ),
+]
+PrefillParallelism = Annotated[
+    str,
+    typer.Option(
+        "--prefill-parallelism",
+        help="Of a prefill replica; default: as --parallelism",
+        show_default=False,
+        rich_help_panel=PREFILL,
+    ),
+]
+PrefillReplicas = Annotated[
+    int,
+    typer.Option(
+        "--prefill-replicas",
+        help="How many; 0: no prefill pool, 1 where one of the other options is given",
+        min=0,
+        rich_help_panel=PREFILL,
+    ),
+]
+Layered = Annotated[
+    bool,
+    typer.Option(
+        "--layered-transfer",
+        help="Keys leave layer by layer while the prompt is computed",
+        rich_help_panel=PREFILL,
+    ),
+]
+StreamFirst = Annotated[
+    bool,
+    typer.Option(
+        "--stream-first",
+        help="The first token comes from the prefill replica; else from the decode replica, as in"
+        " vLLM",
+        rich_help_panel=PREFILL,
+    ),
+]
+
+Drafts = Annotated[
+    int,
+    typer.Option("--drafts", help="Draft tokens a step", min=0, max=16, rich_help_panel=DRAFTING),
+]
+Acceptance = Annotated[
+    float,
+    typer.Option(
+        "--acceptance",
+        help="Chance that a draft is accepted after those before it; the default is an assumption",
+        min=0.0,
+        max=1.0,
+        rich_help_panel=DRAFTING,
+    ),
+]
+DraftShare = Annotated[
+    float,
+    typer.Option(
+        "--draft-share",
+        help="Time of the pass that makes a draft over a plain step; the default is an assumption",
+        min=0.0,
+        rich_help_panel=DRAFTING,
     ),
 ]
 

@@ -46,8 +46,11 @@ def show(result: SimulationResult) -> None:
 
 def _headline(result: SimulationResult) -> str:
     place, count = result.deployment.placement, result.deployment.replicas
-    chips = place.chips * count
+    chips = result.setting.chips
     replicas = f"{count} replicas, " if count > 1 else ""
+    beside = chips - place.chips * count
+    if beside:
+        replicas += f"decoding beside {beside} prefill chip{'s' if beside > 1 else ''}, "
     return (
         f"[bold]{escape(place.architecture.name)} on {escape(place.system.chip.name)}[/bold]:"
         f" {escape(in_words(place))}, {replicas}{chips} chip{'s' if chips > 1 else ''},"

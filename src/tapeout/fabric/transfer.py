@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from tapeout.fabric.types import System
-from tapeout.numerics import Floats
 
 
-def transfer_s(
-    sender: System, sent_bytes: Floats | float, receiver: System, received_bytes: Floats | float
-) -> Floats | float:
+def transfer_s(sender: System, sent_bytes: float, receiver: System, received_bytes: float) -> float:
     """Time in which every chip of a group sends its part while those of another take theirs.
 
     Parameters
     ----------
     sender, receiver : System
-    sent_bytes, received_bytes : array or float
+    sent_bytes, received_bytes : float
         Of one chip. [B]
 
     Returns
     -------
-    array or float
+    float
         The slower side counts; latency is not included. [s]
 
     Examples
@@ -28,7 +25,4 @@ def transfer_s(
     >>> transfer_s(System(nic_bytes_per_s=50e9), 1e9, System(nic_bytes_per_s=25e9), 1e9)
     0.04
     """
-    there = sent_bytes / sender.nic_bytes_per_s
-    here = received_bytes / receiver.nic_bytes_per_s
-    slower: Floats | float = there + (here - there) * (here > there)
-    return slower
+    return max(sent_bytes / sender.nic_bytes_per_s, received_bytes / receiver.nic_bytes_per_s)

@@ -21,6 +21,7 @@ from tapeout.serving.summary import Summary
 from tapeout.serving.types import Deployment
 
 if TYPE_CHECKING:
+    from tapeout.serving.apart import Apart
     from tapeout.serving.engine.defaults import EngineSetup
     from tapeout.serving.traffic import Trace
 
@@ -58,6 +59,8 @@ class Options:
         How replicas share the trace.
     adjust : callable, optional
         Changes the step table and the time before the scheduler, as a calibration does.
+    apart : Apart, optional
+        Prefill on replicas of its own; the deployment decodes.
     notes : tuple of str
         Put before those of the setup: what the reader of the trace had to say.
     tell : callable
@@ -72,6 +75,7 @@ class Options:
     runner: Runner | None = None
     fleet: Fleet = run_split
     adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
+    apart: Apart | None = None
     notes: tuple[str, ...] = ()
     tell: Callable[[str, float], None] = silent
 
@@ -215,10 +219,11 @@ def simulate(
         log=chosen.log,
         tell=chosen.tell,
     )
+    pools = _Pools.of(chosen, timing_model, trace)
     setting = Setting(
-        chips=deployment.placement.chips * deployment.replicas,
-        blocks=rules.kv_blocks * rules.ranks * deployment.replicas,
-        replicas=deployment.replicas,
+        chips=deployment.placement.chips * deployment.replicas + pools.chips,
+        blocks=rules.kv_blocks * rules.ranks * deployment.replicas + pools.blocks,
+        replicas=deployment.replicas + pools.replicas,
         objective=objective or Objective(),
         warm_up_s=chosen.warm_up_s,
         in_flight=chosen.in_flight,
@@ -227,18 +232,62 @@ def simulate(
     )
     check_setting(setting)
     chosen.tell("simulate", 0.0)
-    simulation = chosen.fleet(trace, task)
+    simulation, said = pools.run(trace, task, deployment)
     chosen.tell("measure", 0.0)
     return SimulationResult(
         deployment=deployment,
         trace=trace,
-        setup=setup,
+        setup=replace(setup, notes=(*said, *setup.notes)),
         simulation=simulation,
         summary=summarise(simulation, setting),
         setting=setting,
         timing=_timing(timing_model, deployment, trace),
         seed=seed,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pools:
+    """What prefills: the deployment itself, or replicas beside it."""
+
+    fleet: Fleet
+    apart: Apart | None = None
+    ready: EngineSetup | None = None
+
+    @classmethod
+    def of(cls, options: Options, model: TimingModel, trace: Trace) -> _Pools:
+        """Set the prefill pool up, where there is one."""
+        if options.apart is None:
+            return cls(fleet=options.fleet)
+        ready, _ = _setup(options.apart.prefill, model, trace, replace(options, notes=()))
+        return cls(fleet=options.fleet, apart=options.apart, ready=ready)
+
+    @property
+    def replicas(self) -> int:
+        """Prefill replicas."""
+        return 0 if self.apart is None else self.apart.prefill.replicas
+
+    @property
+    def chips(self) -> int:
+        """Chips of them."""
+        return 0 if self.apart is None else self.apart.chips
+
+    @property
+    def blocks(self) -> int:
+        """Cache blocks of them."""
+        if self.ready is None:
+            return 0
+        return self.ready.rules.kv_blocks * self.ready.rules.ranks * self.replicas
+
+    def run(
+        self, trace: Trace, task: Task, deployment: Deployment
+    ) -> tuple[Simulation, tuple[str, ...]]:
+        """Run the trace; what to know of the prefill pool."""
+        if self.apart is None or self.ready is None:
+            return self.fleet(trace, task), ()
+        from tapeout.serving.apart import run_apart  # noqa: PLC0415  loads compiled code
+
+        return run_apart(trace, task, self.apart, self.ready, deployment.placement)
 
 
 def _check(deployment: Deployment, trace: Trace) -> None:

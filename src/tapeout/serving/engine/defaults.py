@@ -12,7 +12,8 @@ from tapeout.chip.types import ChipSpec
 from tapeout.constants import GIB
 from tapeout.perf import Placement, TimingModel
 from tapeout.serving.engine.capacity import KvCapacity, given_capacity, kv_capacity
-from tapeout.serving.engine.policies import Limits
+from tapeout.serving.engine.drafting import with_draft_passes
+from tapeout.serving.engine.policies import DRAFT_SHARE, Limits, Policy, VllmV1
 from tapeout.serving.engine.tables import step_table
 from tapeout.serving.engine.types import Rules, StepTable
 from tapeout.serving.types import Deployment
@@ -136,7 +137,15 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
         max_sequences=sequences,
         longest_context=longest_context,
     )
+    if rules.drafts:
+        share = _draft_share(deployment.policy)
+        table = with_draft_passes(table, drafts=rules.drafts, share=share)
     return EngineSetup(rules=rules, table=table, kv=kv, notes=_notes(deployment, budget, kv, rules))
+
+
+def _draft_share(policy: Policy) -> float:
+    drafting = policy.drafting if isinstance(policy, VllmV1) else None
+    return DRAFT_SHARE if drafting is None else drafting.share
 
 
 def _budget(
@@ -165,5 +174,10 @@ def _notes(deployment: Deployment, budget: int, kv: KvCapacity, rules: Rules) ->
             f"{kv.printed:,} cache blocks ({kv.low + 1:,} to {kv.high + 1:,}): {kv.source}"
         )
     if rules.drafts:
-        found.append("the draft model's own passes are not in the step table")
+        chances = ", ".join(f"{one:g}" for one in dict.fromkeys(rules.acceptance))
+        found.append(
+            f"{rules.drafts} drafts a step, each accepted with chance {chances} after those before"
+            f" it, made by passes of {_draft_share(deployment.policy):g} of a step each (docs/"
+            "simulate.md: assumptions); their weights and keys take no memory"
+        )
     return tuple(found)

@@ -303,7 +303,7 @@ def _joined(
     begun = early["first_token_s"] if split.stream_first else late["first_token_s"]
     last = np.where(went >= 0, late["last_token_s"], early["last_token_s"])
     table = RequestTable(
-        arrival_s=trace.arrival_s,
+        arrival_s=np.where(rejected, trace.arrival_s, early["arrival_s"]),  # whole picoseconds
         input_tokens=trace.input_tokens.astype(np.int64),
         output_tokens=trace.output_tokens.astype(np.int64),
         scheduled_s=early["scheduled_s"],
@@ -326,7 +326,7 @@ def _joined(
 
 
 def _columns(stage: _Stage, count: int) -> dict[str, Floats]:
-    names = ("scheduled_s", "first_token_s", "last_token_s", "hit_tokens", "preemptions",
+    names = ("arrival_s", "scheduled_s", "first_token_s", "last_token_s", "hit_tokens", "preemptions",
              "preempted_s", "energy_j")  # fmt: skip
     return {name: stage.column(name, count) for name in names}
 

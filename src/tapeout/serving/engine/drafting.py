@@ -13,17 +13,11 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.policies import DRAFT_SHARE
 from tapeout.serving.engine.tables import slopes
 from tapeout.serving.engine.types import StepTable
 
 Numbers = Floats | Ints
-DRAFT_SHARE = 0.03
-"""Assumption: time of one draft pass over that of a plain step, as for MTP rows in
-serving_defaults.csv: one layer and the head over some sixty layers. A draft model of 1-3 % of the
-weights has 0.05 there."""
-ACCEPTANCE = 0.7
-"""Assumption: chance that a draft is right given that those before it were; serving_defaults.csv.
-It depends on model, text and temperature."""
 
 
 def with_draft_passes(table: StepTable, *, drafts: int, share: float = DRAFT_SHARE) -> StepTable:
