@@ -266,9 +266,49 @@ def test_the_help_has_examples_that_parse():
     found = re.findall(
         r"tapeout simulate (.*?)(?=tapeout simulate|\Z)", simulate.__doc__, re.DOTALL
     )
-    assert len(found) == 5
+    assert len(found) == 7
     known = set(re.findall(r"--[a-z-]+", " ".join(text.split())))
     for line in found:
         options = [one for one in shlex.split(line) if one.startswith("--")]
         assert set(options) <= known
     assert Slo.__metadata__
+
+
+def test_prefill_apart_counts_the_chips_of_both_pools():
+    alone, apart = content(*QUICK), content(*QUICK, "--prefill-chip", "b200")
+    notes = " ".join(apart["notes"])
+    assert "prefill apart: 1 x NVIDIA B200" in notes
+    assert "keys move in" in notes
+    assert (alone["chips"], apart["chips"]) == (1, 2)
+    assert apart["finished"] == alone["finished"]
+    assert apart["output_tokens_per_s"] == pytest.approx(alone["output_tokens_per_s"], rel=0.05)
+
+
+def test_the_page_of_a_run_with_prefill_apart_is_written(tmp_path):
+    page, events = tmp_path / "run.html", tmp_path / "run.json"
+    done = run(
+        *QUICK, "--prefill-replicas", "2", "--report", page, "--chrome-trace", events, "--quiet"
+    )
+    assert done.exit_code == 0, done.output
+    assert "decoding beside 2 prefill chips" in done.output
+    assert page.stat().st_size > 0
+    assert json.loads(events.read_text())["traceEvents"]
+
+
+def test_prefill_apart_has_no_closed_loop():
+    done = run(*PLACE, *LIMITS, "--in-flight", "4", "--prefill-replicas", "1")
+    assert done.exit_code == 2
+    assert "closed loop" in done.output
+
+
+def test_drafts_shorten_the_gap_of_a_light_load():
+    slow = (*PLACE, *LIMITS, "--output", "40", "--requests", "30", "--rate", "5")
+    plain, drafted = content(*slow), content(*slow, "--drafts", "3", "--acceptance", "0.8")
+    gap = [one["latency_s"]["tpot"]["mean"]["value"] for one in (plain, drafted)]
+    assert gap[1] < 0.6 * gap[0]
+
+
+def test_drafts_of_another_policy_are_refused():
+    done = run(*QUICK, "--drafts", "2", "--policy", "orca")
+    assert done.exit_code == 2
+    assert "only vllm-v1" in done.output

@@ -1,5 +1,6 @@
 """Prefill and decode on pools of their own."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -100,10 +101,12 @@ def test_tokens_are_conserved(seed, stream_first):
     assert totals.scheduled_tokens == expected + totals.discarded_tokens - totals.hit_tokens
     assert totals.preemptions == table.preemptions.sum()
     order = (table.arrival_s, table.scheduled_s, table.first_token_s, table.last_token_s)
-    for early, late in zip(order, order[1:], strict=False):
+    for early, late in itertools.pairwise(order):
         assert (early <= late + 1e-12).all()
     assert totals.energy_j == pytest.approx(table.energy_j.sum())
-    assert set(table.replica.tolist()) == ({0, 1, 2, 3} if stream_first else {2, 3})
+    moved = table.output_tokens > (1 if stream_first else 0)
+    assert (table.replica[moved] >= 2).all()
+    assert (table.replica[~moved] < 2).all()
 
 
 def test_what_waits_for_the_link_is_taken_off_the_cache_of_the_prefill_pool():
@@ -144,12 +147,12 @@ def test_a_request_that_one_pool_cannot_hold_goes_to_neither():
 
 
 def test_least_loaded_replicas_are_chosen_in_order_of_time():
-    ready, work = np.array([0.0, 0.1, 0.2, 5.0]), np.array([4.0, 4.0, 4.0, 1.0])
+    ready, work = np.array([0.0, 0.1, 0.2, 0.3, 5.0]), np.array([4.0, 4.0, 4.0, 0.1, 1.0])
     for serial, last in ((True, 1), (False, 0)):
         found = assigned(ready, work, 2, least=True, serial=serial)
-        assert found[:3].tolist() == [0, 1, 0]
-        assert found[3] == last  # in a queue the third still waits behind the first
-    assert assigned(ready, work, 3, least=False, serial=True).tolist() == [0, 1, 2, 0]
+        assert found[:4].tolist() == [0, 1, 0, 1]
+        assert found[4] == last  # in a queue the third still runs, behind the first
+    assert assigned(ready, work, 3, least=False, serial=True).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_turns_and_empty_pools_are_refused():

@@ -76,8 +76,12 @@ def test_a_verify_step_agrees_with_the_verify_model_of_validate(placement, seque
         speculation=Speculation(drafts=3, acceptance=0.7, draft_share=SHARE),
         context_ratio=1.0,
     )
-    cost = other.step_cost(placement, step_mix(decode=float(sequences), context=500.0))
-    assert ours * 1e-12 == pytest.approx(float(cost.time_s[0]), rel=0.12)
+    mix = step_mix(decode=float(sequences), context=500.0)
+    cost = other.step_cost(placement, mix)
+    host_s = MODEL.step_cost(placement, mix).by_kind_s["overhead"]
+    # That model pays the host for every row; the engine's host works by request.
+    expected = cost.time_s - (cost.by_kind_s["overhead"] - host_s)
+    assert ours * 1e-12 == pytest.approx(float(expected[0]), rel=0.08)
 
 
 def test_no_passes_leave_the_table_alone_and_negative_ones_are_refused():

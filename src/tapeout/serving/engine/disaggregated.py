@@ -8,6 +8,7 @@ approximate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,10 +103,11 @@ class SplitRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What to keep of a run: the interval of the timeline (0: none) and the log. [s]."""
+    """What runs a replica, and what to keep: the interval of the timeline (0: none), the log."""
 
     samples_s: float = 0.0
     log: bool = False
+    runner: Callable[..., Simulation] = run_engine
 
 
 def run_disaggregated(
@@ -222,7 +224,9 @@ class _Run:
         return _Stage(runs=runs, places=[kept[at] for at in places])
 
     def _engine(self, job: Job, rules: Rules, table: StepTable) -> Simulation:
-        return run_engine(job, rules, table, samples_s=self.watch.samples_s, log=self.watch.log)
+        return self.watch.runner(
+            job, rules, table, samples_s=self.watch.samples_s, log=self.watch.log
+        )
 
     def _move(self, first: _Stage, kept: Ints) -> tuple[Transfers, Ints]:
         """Send the keys of every prompt that has more to come, and say to which replica."""
@@ -263,7 +267,7 @@ class _Run:
         end = first.column("last_token_s", self.trace.requests)
         held_s = np.nan_to_num(moved.end_s - end, nan=0.0)
         blocks = -(-self.trace.input_tokens // rules.block_tokens)
-        span_s = float(np.nanmax(np.maximum(moved.end_s, end))) - float(self.trace.arrival_s[0])
+        span_s = float(np.nanmax(np.fmax(moved.end_s, end))) - float(self.trace.arrival_s[0])
         ranks = self.split.prefill.replicas * rules.ranks
         return float((held_s * blocks).sum()) / max(span_s, 1.0 / PS_PER_S) / ranks
 
@@ -326,8 +330,10 @@ def _joined(
 
 
 def _columns(stage: _Stage, count: int) -> dict[str, Floats]:
-    names = ("arrival_s", "scheduled_s", "first_token_s", "last_token_s", "hit_tokens", "preemptions",
-             "preempted_s", "energy_j")  # fmt: skip
+    names = (
+        "arrival_s", "scheduled_s", "first_token_s", "last_token_s", "hit_tokens",
+        "preemptions", "preempted_s", "energy_j",
+    )  # fmt: skip
     return {name: stage.column(name, count) for name in names}
 
 
