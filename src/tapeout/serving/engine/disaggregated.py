@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -341,7 +342,7 @@ def _totals(split: Split, first: _Stage, second: _Stage) -> RunTotals:
     """Sums of all replicas; keys that came with a request are no hits."""
     runs = [*first.runs, *second.runs]
     end_s = max((run.totals.end_s for run in runs), default=0.0)
-    sums = {name: sum(getattr(run.totals, name) for run in runs) for name in SUMS}
+    sums: dict[str, Any] = {name: sum(getattr(run.totals, name) for run in runs) for name in SUMS}
     for pool, stage in ((split.prefill, first), (split.decode, second)):
         waits_s = sum(end_s - run.totals.end_s for run in stage.runs)
         sums["energy_j"] += pool.table.idle_w * waits_s  # a replica idles until the last one ends
