@@ -30,52 +30,24 @@ TABLE = (".csv", ".parquet")
 
 
 def simulate(
-    trace: o.TraceFile = None,
-    chip: o.Chip = "",
-    model: o.Model = "",
-    parallelism: o.Parallelism = "",
-    precision: o.Precision = None,
-    rate: o.Rate = None,
-    thin: o.Thin = False,
-    speed: o.Speed = None,
-    requests: o.Requests = None,
-    duration: o.Duration = None,
-    in_flight: o.InFlight = 0,
-    input_tokens: o.Input = 512,
-    output_tokens: o.Output = 128,
-    length_cv: o.LengthCv = 0.0,
-    cv: o.Cv = 1.0,
-    trace_format: o.Format = None,
-    sort: o.Sort = False,
-    max_model_len: o.MaxLength = None,
-    policy: o.Policy = "vllm-v1",
-    max_num_seqs: o.Sequences = None,
-    max_num_batched_tokens: o.Budget = None,
-    kv_blocks: o.Blocks = None,
-    block_size: o.BlockTokens = 16,
-    no_prefix_cache: o.NoPrefixCache = False,
-    replicas: o.Replicas = 1,
-    by_client: o.ByClient = False,
-    prefill_chip: o.PrefillChip = "",
-    prefill_parallelism: o.PrefillParallelism = "",
-    prefill_replicas: o.PrefillReplicas = 0,
-    layered_transfer: o.Layered = False,
-    stream_first: o.StreamFirst = False,
-    drafts: o.Drafts = 0,
-    acceptance: o.Acceptance = 0.7,
-    draft_share: o.DraftShare = 0.03,
-    calibration: o.Calibration = None,
-    slo: o.Slo = "",
-    warm_up: o.WarmUp = 0.0,
-    seed: o.Seed = 0,
-    roofline: o.Roofline = False,
-    overlay: o.Overlay = None,
-    out: o.Out = None,
-    report: o.Report = None,
-    chrome_trace: o.ChromeTrace = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
+    trace: o.TraceFile = None, chip: o.Chip = "", model: o.Model = "",
+    parallelism: o.Parallelism = "", precision: o.Precision = None, rate: o.Rate = None,
+    thin: o.Thin = False, speed: o.Speed = None, requests: o.Requests = None,
+    duration: o.Duration = None, in_flight: o.InFlight = 0, input_tokens: o.Input = 512,
+    output_tokens: o.Output = 128, length_cv: o.LengthCv = 0.0, cv: o.Cv = 1.0,
+    trace_format: o.Format = None, sort: o.Sort = False, max_model_len: o.MaxLength = None,
+    policy: o.Policy = "vllm-v1", max_num_seqs: o.Sequences = None,
+    max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
+    block_size: o.BlockTokens = 16, no_prefix_cache: o.NoPrefixCache = False,
+    replicas: o.Replicas = 1, by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
+    prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
+    layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False,
+    drafts: o.Drafts = 0, acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03,
+    calibration: o.Calibration = None, slo: o.Slo = "", warm_up: o.WarmUp = 0.0,
+    seed: o.Seed = 0, roofline: o.Roofline = False, overlay: o.Overlay = None,
+    out: o.Out = None, report: o.Report = None, chrome_trace: o.ChromeTrace = None,
+    as_json: o.Json = False, quiet: o.Quiet = False,
+) -> None:  # fmt: skip
     """Run requests through an engine over time: latency percentiles, SLOs, load, cache, energy.
 
     Examples:
@@ -90,9 +62,7 @@ def simulate(
 
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
 
-      tapeout simulate --chip h100 --model llama-3.1-8b --rate 20 --prefill-replicas 2
-
-      tapeout simulate --chip h100 --model llama-3.1-8b --rate 2 --drafts 3 --acceptance 0.7
+      tapeout simulate --chip h100 --model llama-3.1-8b --rate 9 --prefill-replicas 2 --drafts 3
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     limits: dict[str, object] = {
@@ -101,14 +71,10 @@ def simulate(
         "replicas": replicas, "draft_tokens": drafts, "acceptance": acceptance,
         "draft_share": draft_share,
     }  # fmt: skip
+    prefill = _Prefill(prefill_chip, prefill_parallelism, prefill_replicas,
+                       layered_transfer, stream_first)  # fmt: skip
     placed = (model, chip, parallelism, precision, overlay)
-    prefill = _Prefill(
-        chip=prefill_chip, parallelism=prefill_parallelism, replicas=prefill_replicas,
-        layered=layered_transfer, stream_first=stream_first,
-    )  # fmt: skip
-    engine = _Engine(
-        placed=placed, limits=limits, prefill=prefill, roofline=roofline, calibration=calibration
-    )
+    engine = _Engine(placed, limits, prefill, roofline, calibration)
     asked = Asked(
         path=trace, rate=rate, thin=thin, speed=speed, requests=requests, duration_s=duration,
         in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len,
@@ -134,7 +100,7 @@ Tell = Callable[[str, float], None]
 Adjust = Callable[["StepTable", "Front"], tuple["StepTable", "Front"]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Prefill:
     """The prefill pool as given."""
 
@@ -150,7 +116,7 @@ class _Prefill:
         return bool(self.chip or self.parallelism or self.replicas)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Engine:
     """Chip, model and limits as given."""
 
