@@ -463,13 +463,13 @@ def cross(c: Core, b: Blocks, rank: int, running: int, size: int, steps: int) ->
     for step in range(steps):
         place = full[step % size]
         while place >= 0:
-            one = queue[rank, place]
-            take(c, b, rank, one, (r[s.COMPUTED, one] + step) // size + 1, 1)
+            one = int(queue[rank, place])
+            take(c, b, rank, one, int(r[s.COMPUTED, one] + step) // size + 1, 1)
             place = after_full[place]
         place = fills[(step + 1) % size]
         while place >= 0:  # this token fills the block
-            one = queue[rank, place]
-            end = (r[s.COMPUTED, one] + step + 1) // size
+            one = int(queue[rank, place])
+            end = int(r[s.COMPUTED, one] + step + 1) // size
             register(c, b, rank, one, end - 1, end)
             place = after_fills[place]
 
