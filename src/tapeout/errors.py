@@ -98,6 +98,7 @@ class Outcome(IntEnum):
     SEVERAL_ROOTS = 7
     EXCEEDS_RETICLE = 8
     NO_TRADE = 9
+    MISSES_SLO = 10
 
     @property
     def sentence(self) -> str:
@@ -116,6 +117,7 @@ _SENTENCES = {
     Outcome.SEVERAL_ROOTS: "the flows change sign more than once; the rate of return is not unique",
     Outcome.EXCEEDS_RETICLE: "the die is larger than one exposure field and needs chiplets",
     Outcome.NO_TRADE: "the parties lose by any price, so they do not trade",
+    Outcome.MISSES_SLO: "requests that never meet one another miss a limit",
 }
 
 
