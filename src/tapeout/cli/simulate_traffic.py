@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +124,16 @@ def _check(asked: Asked) -> None:
 
 def _drawn(asked: Asked) -> Trace:
     """Requests of one client that knows nothing of the others."""
-    from tapeout.serving.traffic import TrafficSpec, make_trace  # noqa: PLC0415
+    from tapeout.serving.traffic import make_trace  # noqa: PLC0415
+
+    by_time = asked.duration_s is not None and asked.requests is None
+    trace = make_trace(_spec(asked), asked.seed)
+    return trace if by_time else _until(trace, asked.duration_s)
+
+
+def _spec(asked: Asked) -> TrafficSpec:
+    """Describe the one client."""
+    from tapeout.serving.traffic import TrafficSpec  # noqa: PLC0415
 
     lengths = {"input": asked.input_tokens, "output": asked.output_tokens}
     client: dict[str, object] = {
@@ -141,8 +150,36 @@ def _drawn(asked: Asked) -> Trace:
         "requests": asked.requests or USUAL_REQUESTS
     }  # fmt: skip
     loop = {"closed_loop": asked.in_flight} if asked.in_flight else {}
-    trace = make_trace(TrafficSpec.model_validate({"clients": [client]} | end | loop), asked.seed)
-    return trace if by_time else _until(trace, asked.duration_s)
+    return TrafficSpec.model_validate({"clients": [client]} | end | loop)
+
+
+def stream_of(asked: Asked) -> tuple[Stream, tuple[str, ...]]:
+    """Traffic at one request a second for a search of the rate, and what its reader had to say.
+
+    Raises
+    ------
+    ProblemsError
+        Options that fix the rate, or a file that cannot be read.
+    """
+    from tapeout.serving.search import DrawnStream, TraceStream  # noqa: PLC0415
+
+    fixed = {
+        "--rate": asked.rate, "--thin": asked.thin, "--speed": asked.speed,
+        "--in-flight": asked.in_flight, "--duration": asked.duration_s,
+    }  # fmt: skip
+    problems = [
+        Problem(path=path, value="", message="fixes the load that --max-load looks for",
+                remedy="leave it out")
+        for path, value in fixed.items() if value
+    ]  # fmt: skip
+    if problems:
+        raise ProblemsError("--max-load", problems)
+    if asked.path is None:
+        return DrawnStream(_spec(replace(asked, rate=1.0, requests=None)), asked.seed), ()
+    found = traffic_of(asked)
+    if found.in_flight:
+        raise InfeasibleError(f"{asked.path} is a closed loop, which has no rate to look for")
+    return TraceStream(found.trace), found.notes
 
 
 def _described(asked: Asked) -> Traffic:

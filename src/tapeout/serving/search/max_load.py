@@ -25,18 +25,25 @@ from tapeout.serving.search.bracket import Level, Root, root_of
 from tapeout.serving.search.probes import FILL, LONGEST_CUT, Judge, Probe
 from tapeout.serving.search.screen import screened_rate
 from tapeout.serving.search.streams import Stream, at_rate, means_of
+from tapeout.serving.traffic.scaling import take
 from tapeout.serving.traffic.trace import Trace
 from tapeout.serving.types import Deployment
 
 NAN = float("nan")
 _Z95 = NormalDist().inv_cdf(0.5 + 0.5 * CONFIDENCE)
+_T95 = 3.182446305284263  # quantile 0.975 of Student's t with PARTS - 1 = 3 degrees of freedom
 FIRST_STEP = 0.25  # by which the steady state's rate is first changed
 NARROW = 0.05  # width of the bracket of the first level, in logs
+WIDE = 0.03  # first step of a later level, at most
+INTERPOLATED = 2.0  # precisions between the ends of a bracket in which the burden is interpolated
 ALONE_REQUESTS = 300
 ALONE_SHARE = 1.0 / 16.0  # of the first guess: below it one request alone is tried
 LOWEST_SHARE = 1e-4  # of the first guess: what is not met here is not met
-GROWTH = 4  # times as many requests on the second level
-SAFETY = 1.3  # more requests than the square root law asks for
+SECOND_REQUESTS = 12_000  # of the level whose answer may be final
+GROWTH = 2  # times as many requests on a further level, at least
+PARTS = 4  # of the stream, whose own rates give the interval
+LEAST_PART = 500  # requests
+PART_STEP, PART_WIDTH = 0.06, 0.04  # first step, and width of the bracket in logs
 TRIAL_REQUESTS = 2000  # of the stream, whose means the steady state takes
 
 
@@ -50,7 +57,8 @@ class SearchOptions:
     attainment : float
         Share of requests that must meet every limit at once; 0: each limit at its percentile.
     precision : float
-        Half width of the 95 % interval that is aimed at, over the rate.
+        Of the rate at which these requests just meet the objective, over the rate; runs are made
+        longer until the 95 % interval is as narrow too, or `most_requests` is reached.
     first_requests, most_requests : int
         Of a run: of the first level, and of the longest one.
     warm_up_s : float
@@ -67,7 +75,7 @@ class SearchOptions:
     attainment: float = 0.0
     precision: float = 0.01
     first_requests: int = 2_000
-    most_requests: int = 32_000
+    most_requests: int = SECOND_REQUESTS
     warm_up_s: float = 0.0
     seed: int = 0
     adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
@@ -233,6 +241,7 @@ class _Search:
             objective=objective, attainment=options.attainment, warm_up_s=options.warm_up_s
         )
         self.objective = objective
+        self.drawn: Trace | None = None
         self.simulated = 0
         self.anomalies = 0
 
@@ -251,13 +260,38 @@ class _Search:
                 simulated_requests=self.simulated,
             )
         root = self._root(level)
-        requests = level.probes[-1].requests
-        while requests < most and not self._done(root, level):
-            requests = self._more(root, requests, most)
+        requests = min(max(SECOND_REQUESTS, level.probes[-1].requests), most)
+        while True:
             self.options.tell("search", requests / most)
             level = self._narrower(root, requests)
-            root = self._root(level)
-        return self._described(root, level, steady)
+            root = self._spread(self._root(level), requests)
+            if root.log_half_width <= self.options.precision or requests == most:
+                return self._described(root, level, steady)
+            requests = self._more(root, requests, most)
+
+    def _spread(self, root: Root, requests: int) -> Root:
+        """Put the spread of the rates of parts of the stream into the error, if it is larger.
+
+        Where the burden jumps within a few per cent, its slope says nothing of how the rate moves
+        from one stream to another; parts do. They start empty, so they are independent.
+        """
+        size = requests // PARTS
+        if size < LEAST_PART:
+            return root
+        whole = self._stream(requests)
+        logs = []
+        for number in range(PARTS):
+            part = take(whole, np.arange(number * size, (number + 1) * size))
+            part = replace(part, arrival_s=part.arrival_s - float(part.arrival_s[0]))
+            level = Level(run=self._runner(part))
+            if level.bracket(root.rate_rps, PART_STEP, root.rate_rps * ALONE_SHARE):
+                level.bisect(PART_WIDTH)
+                logs.append(math.log(self._root(level).rate_rps))
+        if len(logs) < PARTS:
+            return replace(root, log_half_width=NAN)
+        error = float(np.std(logs, ddof=1)) / math.sqrt(PARTS) * _T95
+        known = root.log_half_width
+        return replace(root, log_half_width=max(error, known if math.isfinite(known) else 0.0))
 
     def _first(self, guess: float, requests: int, most: int) -> Level | Outcome:
         """Bracket from the guess, with more requests where they stay longer than the run."""
@@ -287,7 +321,7 @@ class _Search:
 
     def _alone(self, guess: float) -> Outcome | None:
         """Outcome if requests that never meet miss the objective."""
-        trace = self.stream.take(min(ALONE_REQUESTS, self.stream.most))
+        trace = self._stream(min(ALONE_REQUESTS, self.stream.most))
         first = self._run(trace, guess * LOWEST_SHARE)
         return None if first.met else self._outcome(first)
 
@@ -302,34 +336,32 @@ class _Search:
         """Bracket around what fewer requests gave, as wide as their error."""
         level = self._level(requests)
         error = root.log_half_width
-        step = min(max(error if math.isfinite(error) else NARROW, self.options.precision), NARROW)
+        step = min(max(error if math.isfinite(error) else WIDE, self.options.precision), WIDE)
         level.bracket(root.rate_rps, step, root.rate_rps * LOWEST_SHARE)
-        level.bisect(max(1.0 if root.unstable else 2.0, step / self.options.precision)
-                     * self.options.precision)  # fmt: skip
+        level.bisect(self.options.precision * (1.0 if root.unstable else INTERPOLATED))
         return level
 
     def _more(self, root: Root, requests: int, most: int) -> int:
-        """Requests of the next level: the square root law, at least four times as many."""
+        """Requests of the next level: the square root law, at least twice as many."""
         error = root.log_half_width
         if not math.isfinite(error):
             return min(GROWTH * requests, most)
-        wanted = requests * (SAFETY * error / self.options.precision) ** 2
+        wanted = requests * (error / self.options.precision) ** 2
         return min(max(int(wanted), GROWTH * requests), most)
 
-    def _done(self, root: Root, level: Level) -> bool:
-        low, high = level.low, level.high
-        assert low is not None
-        assert high is not None
-        width = math.log(high.rate_rps / low.rate_rps)
-        return (
-            root.log_half_width <= self.options.precision
-            and width <= 3.0 * self.options.precision
-            and not low.short
-        )
+    def _stream(self, requests: int) -> Trace:
+        """First so many requests; the longest stream is drawn once."""
+        if self.drawn is None or self.drawn.requests < requests:
+            self.drawn = self.stream.take(requests)
+        if self.drawn.requests == requests:
+            return self.drawn
+        return take(self.drawn, np.arange(requests))
 
     def _level(self, requests: int) -> Level:
-        trace = self.stream.take(requests)
-        return Level(run=lambda rate: self._run(trace, rate))
+        return Level(run=self._runner(self._stream(requests)))
+
+    def _runner(self, trace: Trace) -> Callable[[float], Probe]:
+        return lambda rate: self._run(trace, rate)
 
     def _run(self, trace: Trace, rate_rps: float) -> Probe:
         self.simulated += trace.requests
