@@ -43,7 +43,8 @@ def simulate(
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
     layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False,
     drafts: o.Drafts = 0, acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03,
-    calibration: o.Calibration = None, slo: o.Slo = "", warm_up: o.WarmUp = 0.0,
+    calibration: o.Calibration = None, slo: o.Slo = "",
+    max_load: o.MaxLoad = False, attainment: o.Attainment = 0.0, warm_up: o.WarmUp = 0.0,
     seed: o.Seed = 0, roofline: o.Roofline = False, overlay: o.Overlay = None,
     out: o.Out = None, report: o.Report = None, chrome_trace: o.ChromeTrace = None,
     as_json: o.Json = False, quiet: o.Quiet = False,
@@ -63,6 +64,8 @@ def simulate(
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
 
       tapeout simulate --chip h100 --model llama-3.1-8b --rate 9 --prefill-replicas 2 --drafts 3
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --max-load --slo ttft_p90=1,tpot_p90=0.05
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     limits: dict[str, object] = {
@@ -85,6 +88,9 @@ def simulate(
     try:
         _check(engine, files)
         with _progress(show=not quiet and not as_json) as tell:
+            if max_load:
+                _largest(asked, engine, how, attainment, files, as_json=as_json, tell=tell)
+                return
             traffic = traffic_of(asked)
             result = _run(traffic, engine, how, files, tell)
             written = files.write(result, tell)
@@ -94,6 +100,34 @@ def simulate(
     _print(result, as_json=as_json)
     for path in written:
         typer.echo(f"Wrote {path}", err=as_json)
+
+
+def _largest(
+    asked: Asked, engine: _Engine, how: _How, attainment: float, files: _Files, *,
+    as_json: bool, tell: Tell,
+) -> None:  # fmt: skip
+    """Look for the largest load and print it."""
+    from tapeout.cli.max_load import find, show  # noqa: PLC0415
+    from tapeout.serving.search import SearchOptions  # noqa: PLC0415
+
+    if files.out or files.report or files.chrome_trace:
+        raise ProblemsError(
+            "--max-load",
+            [
+                Problem(
+                    path="--out, --report, --chrome-trace",
+                    value="",
+                    message="are of one run, and a search makes many",
+                    remedy="run the rate that --max-load gives",
+                )
+            ],
+        )
+    options = SearchOptions(
+        model=engine.timing(), attainment=attainment, warm_up_s=how.warm_up_s, seed=how.seed,
+        adjust=engine.adjust(), tell=tell,
+    )  # fmt: skip
+    deployment = engine.deployment()
+    show(deployment, find(asked, deployment, how.slo, options, engine.notes()), as_json=as_json)
 
 
 Tell = Callable[[str, float], None]

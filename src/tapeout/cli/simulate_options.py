@@ -299,6 +299,25 @@ Slo = Annotated[
         rich_help_panel=JUDGED,
     ),
 ]
+MaxLoad = Annotated[
+    bool,
+    typer.Option(
+        "--max-load",
+        help="Look for the largest rate that meets --slo, instead of running one rate",
+        rich_help_panel=JUDGED,
+    ),
+]
+Attainment = Annotated[
+    float,
+    typer.Option(
+        "--attainment",
+        help="With --max-load: share of requests that must meet every limit at once; 0: each limit"
+        " at its own percentile",
+        min=0,
+        max=0.9999,
+        rich_help_panel=JUDGED,
+    ),
+]
 WarmUp = Annotated[
     float,
     typer.Option(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from tapeout.errors import InfeasibleError, Problem, ProblemsError
 
 if TYPE_CHECKING:
-    from tapeout.serving.traffic import Trace
+    from tapeout.serving.search import Stream
+    from tapeout.serving.traffic import Trace, TrafficSpec
 
 SPEC = ".toml"
 USUAL_REQUESTS = 1000

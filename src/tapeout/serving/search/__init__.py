@@ -3,6 +3,7 @@
 from tapeout.serving.search.capacity import SimulatedOptions, simulated_capacity
 from tapeout.serving.search.deployments import (
     Candidate,
+    HowSearched,
     Space,
     cheapest,
     pareto,
@@ -16,6 +17,7 @@ from tapeout.serving.search.streams import DrawnStream, Stream, TraceStream, str
 __all__ = [
     "Candidate",
     "DrawnStream",
+    "HowSearched",
     "MaxLoad",
     "Price",
     "SearchOptions",
