@@ -19,6 +19,7 @@ from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.fit import fit
 from tapeout.cli.perf import perf
+from tapeout.cli.search import search
 from tapeout.cli.show import show
 from tapeout.cli.simulate import simulate
 from tapeout.errors import Problem, ProblemsError, TapeoutError
@@ -74,6 +75,16 @@ def decide(
     seed: Annotated[int, typer.Option(help="Seed of the scrambles", min=0)] = 20261124,
     overlay: Overlay = None,
     patch: Patch = None,
+    capacity: Annotated[
+        str,
+        typer.Option(
+            help="How the silicon is timed: steady, or simulated request by request (minutes the"
+            " first time; docs/search.md)"
+        ),
+    ] = "steady",
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="With --capacity simulated: keep and read nothing")
+    ] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
@@ -86,8 +97,11 @@ def decide(
       tapeout decide examples/jalapeno --report out/report.html --out out/results
 
       tapeout decide my-scenario --patch cautious --json
+
+      tapeout decide examples/jalapeno --capacity simulated
     """
     _check_report(report)
+    from tapeout.study import Method  # noqa: PLC0415
     from tapeout.study import decide as run_decide  # noqa: PLC0415
 
     with _progress(show=not quiet and not as_json) as tell:
@@ -98,6 +112,7 @@ def decide(
             draws_log2=draws,
             seed=seed,
             progress=tell,
+            method=Method(name=capacity, cached=not no_cache),
         )
         if out is not None:
             results.write(out)
@@ -200,6 +215,7 @@ def schema() -> None:
 app.command()(show)
 app.command()(perf)
 app.command()(simulate)
+app.command()(search)
 app.command()(calibrate)
 app.command()(fit)
 app.add_typer(catalog_cli.app, name="catalog")

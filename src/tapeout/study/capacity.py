@@ -12,13 +12,21 @@ import numpy as np
 from tapeout.catalog import Catalog
 from tapeout.chip import ChipSpec, spec_from_record
 from tapeout.constants import Z90
-from tapeout.errors import MissingFieldError, Outcome, Problem, ProblemsError
+from tapeout.errors import (
+    MissingFieldError,
+    Outcome,
+    Problem,
+    ProblemsError,
+    UnknownNameError,
+)
 from tapeout.numerics import Floats
 from tapeout.quantities import in_unit
-from tapeout.serving import CapacityTable, steady_capacity
+from tapeout.serving import CapacityTable, Slo, steady_capacity
 from tapeout.sources import Figure, Ledger, Resolved
 from tapeout.workload import Traffic
 
+STEADY, SIMULATED = "steady", "simulated"
+METHODS = (STEADY, SIMULATED)
 STATED = "stated"  # model of a traffic class whose rate every option states
 
 
@@ -70,8 +78,35 @@ def traffic_of(scenario: Any) -> tuple[list[Traffic], Floats]:
     return classes, weight / weight.sum()
 
 
-def time_silicon(scenario: Any, catalog: Catalog, what: str) -> Capacity:
-    """Fill the capacity table of a scenario.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How a capacity table is filled: by the steady state, or by simulation (docs/search.md).
+
+    `cached`: simulated cells are read from and kept in a cache by their content.
+    """
+
+    name: str = STEADY
+    cached: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise UnknownNameError("way to fill the capacity table", self.name, METHODS)
+
+    def table(
+        self, silicon: Mapping[str, ChipSpec | None], traffic: list[Traffic], slo: list[Slo]
+    ) -> CapacityTable:
+        """Fill it."""
+        if self.name == STEADY:
+            return steady_capacity(silicon, traffic, slo)
+        from tapeout.serving.search import SimulatedOptions, simulated_capacity  # noqa: PLC0415
+
+        return simulated_capacity(silicon, traffic, slo, SimulatedOptions(cached=self.cached))
+
+
+def time_silicon(
+    scenario: Any, catalog: Catalog, what: str, method: Method | None = None
+) -> Capacity:
+    """Fill the capacity table of a scenario; by the steady state unless told otherwise.
 
     A basket is served in turns: a chip spends time on each class in proportion to its tokens, so
     the basket rate is the harmonic mean of the class rates, weighted by tokens.
@@ -99,7 +134,9 @@ def time_silicon(scenario: Any, catalog: Catalog, what: str) -> Capacity:
     ]
     names = set(timed.values())
     table = (
-        steady_capacity({name: specs[name] for name in specs if name in names}, traffic, slo)
+        (method or Method()).table(
+            {name: specs[name] for name in specs if name in names}, traffic, slo
+        )
         if timed
         else _empty_table(traffic)
     )
@@ -268,6 +305,9 @@ def _shift_ratios(
     return ratios
 
 
+_HOW = {STEADY: "steady state", SIMULATED: "requests simulated through an engine"}
+
+
 def enter_capacity(ledger: Ledger, capacity: Capacity, as_of: dt.date) -> None:
     """Enter simulated rates and timing errors into the ledger."""
     for key, rate in capacity.basket_rate.items():
@@ -285,7 +325,8 @@ def enter_capacity(ledger: Ledger, capacity: Capacity, as_of: dt.date) -> None:
                     range_kind="exact",
                     as_of=str(as_of),
                     status="simulated",
-                    note=f"steady state of {name} at the service levels, whole basket",
+                    note=f"{_HOW[capacity.table.method]} of {name} at the service levels, whole"
+                    " basket",
                 ),
                 set_by="simulated",
                 why=f"simulated: {name}, harmonic mean over the basket; error in timing_ratio",

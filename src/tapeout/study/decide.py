@@ -23,7 +23,7 @@ from tapeout.numerics import BLOCK, Draws, Floats
 from tapeout.sources import Ledger
 from tapeout.study import tables
 from tapeout.study.boundary import claim_ratio, priors, share_that_pays, threshold
-from tapeout.study.capacity import Capacity, enter_capacity, time_silicon
+from tapeout.study.capacity import SIMULATED, Capacity, Method, enter_capacity, time_silicon
 from tapeout.study.central import (
     CentralCase,
     calendar_rows,
@@ -84,7 +84,13 @@ def quiet(_stage: str, _done: float) -> None:
     """Progress that nobody watches."""
 
 
-def prepare(folder: Path, *, overlay: Path | None = None, patches: tuple[str, ...] = ()) -> Study:
+def prepare(
+    folder: Path,
+    *,
+    overlay: Path | None = None,
+    patches: tuple[str, ...] = (),
+    method: Method | None = None,
+) -> Study:
     """Load, check, resolve, time and assemble a scenario.
 
     Raises
@@ -99,16 +105,21 @@ def prepare(folder: Path, *, overlay: Path | None = None, patches: tuple[str, ..
     wrong = check_all(scenario, catalog)
     if wrong:
         raise ProblemsError(what, wrong)
-    study, _ = build(scenario, catalog, what)
+    study, _ = build(scenario, catalog, what, method=method)
     return study
 
 
 def build(
-    scenario: Any, catalog: Catalog, what: str, capacity: Capacity | None = None
+    scenario: Any,
+    catalog: Catalog,
+    what: str,
+    capacity: Capacity | None = None,
+    *,
+    method: Method | None = None,
 ) -> tuple[Study, Capacity]:
     """Assemble a checked scenario; a capacity table that is already there is used again."""
     resolution = resolve(scenario, catalog, what)
-    timed = capacity or time_silicon(scenario, catalog, what)
+    timed = capacity or time_silicon(scenario, catalog, what, method)
     start = scenario.decision.start
     enter_capacity(resolution.ledger, timed, start)
     kinds = {key: option.kind for key, option in scenario.options.items()}
@@ -292,6 +303,7 @@ def decide(
     draws_log2: int = DRAWS_LOG2,
     seed: int = SEED,
     progress: Progress = quiet,
+    method: Method | None = None,
 ) -> Results:
     """Answer a scenario: verdict, boundary, who keeps the savings.
 
@@ -307,6 +319,8 @@ def decide(
         2^draws_log2 futures in sixteen independent scrambles.
     progress : callable
         Called with the name of a stage and the share done.
+    method : Method, optional
+        How the capacity table is filled; default: by the steady state.
 
     Returns
     -------
@@ -319,7 +333,7 @@ def decide(
     """
     began = time.perf_counter()
     progress("prepare", 0.0)
-    study = prepare(folder, overlay=overlay, patches=patches)
+    study = prepare(folder, overlay=overlay, patches=patches, method=method)
     progress("prepare", 1.0)
     drawn = futures(study, draws_log2, seed, progress)
     progress("central", 0.0)
@@ -358,7 +372,7 @@ def manifest(study: Study, draws_log2: int, seed: int, patches: tuple[str, ...])
         "draws": 2**draws_log2,
         "numpy": np.__version__,
         "polars": pl.__version__,
-    }
+    } | ({"capacity": SIMULATED} if study.capacity.table.method == SIMULATED else {})
 
 
 def result_tables(

@@ -229,9 +229,7 @@ def _of_placement(
     objective: Objective,
     how: HowSearched,
 ) -> Iterator[Candidate]:
-    caps = [
-        cap_of(placement, lengths, cap or usual.max_sequences) for cap in space.max_sequences
-    ]
+    caps = [cap_of(placement, lengths, cap or usual.max_sequences) for cap in space.max_sequences]
     for budget in space.token_budgets:
         found = screen(
             how.search.model, placement, lengths, objective, budget or usual.token_budget, caps
