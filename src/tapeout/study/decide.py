@@ -295,7 +295,7 @@ def _rates(study: Study, values: Mapping[str, Floats], size: int) -> dict[str, F
     return out
 
 
-def decide(
+def decide(  # noqa: PLR0913  all but the first have names and defaults
     folder: Path,
     *,
     overlay: Path | None = None,

@@ -69,21 +69,26 @@ def canonical(value: Any) -> Any:
     TypeError
         A type whose content is not known; better no key than a wrong one.
     """
-    if value is None or isinstance(value, bool | int | str):
-        return value.name if isinstance(value, Enum) else value
-    if isinstance(value, float):
-        return value.hex()
-    if isinstance(value, Enum | Path):
-        return str(value)
-    if isinstance(value, np.ndarray):
-        content = np.ascontiguousarray(value)
-        digest = hashlib.sha256(content.tobytes()).hexdigest()
-        return ["array", str(value.dtype), list(value.shape), digest]
     if isinstance(value, np.generic):
         return canonical(value.item())
-    if isinstance(value, list | tuple | set | frozenset):
-        parts = [canonical(one) for one in value]
-        return sorted(parts, key=json.dumps) if isinstance(value, set | frozenset) else parts
+    if isinstance(value, Enum | Path):
+        return [type(value).__qualname__, str(value)]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value.hex()
+    return _parts(value)
+
+
+def _parts(value: Any) -> Any:
+    """Canonical form of what has parts."""
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return ["array", str(value.dtype), list(value.shape), digest]
+    if isinstance(value, list | tuple):
+        return [canonical(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted((canonical(one) for one in value), key=json.dumps)
     return _named(value)
 
 
