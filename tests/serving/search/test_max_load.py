@@ -49,7 +49,7 @@ def lindley(job, rules, table, *, samples_s=0.0, log=False):
         rejected=none,
     )  # fmt: skip
     end_s = float((start + service).max())
-    counts = {name: 0 for name in RunTotals.__slots__}
+    counts = dict.fromkeys(RunTotals.__slots__, 0)
     totals = RunTotals(**counts | {"end_s": end_s, "energy_j": 1.0, "running_s": float(done[-1])})
     return Simulation(requests=requests, totals=totals)
 

@@ -1,0 +1,112 @@
+"""`tapeout simulate --max-load` and `tapeout search`: figures, files, mistakes."""
+
+import csv
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tapeout.cli.main import app
+from tapeout.errors import Outcome, ProblemsError, TapeoutError
+from tapeout.serving import search as room
+from tapeout.serving.search import deployments
+from tapeout.serving.search.max_load import MaxLoad
+
+PLACE = ("--chip", "h100", "--model", "llama-3.1-8b")
+SLO = ("--slo", "ttft_p90=1,tpot_p90=0.05")
+SEARCH = ("search", "--model", "llama-3.1-8b", "--chips", "h100,b200", *SLO, "-q")
+ANSWER = MaxLoad(
+    outcome=Outcome.OK, rate_rps=80.0, half_width_rps=2.4, binds="p90 TPOT ≤ 0.05 s",
+    output_tokens_per_s_per_chip=10_240.0, input_tokens_per_s_per_chip=40_960.0,
+    joule_per_output_token=0.07, mean_tpot_s=0.04, tpot_s=0.049, ttft_s=0.2, running=400.0,
+    chips=1, steady_rps=100.0, simulated_requests=91_000, longest_run=12_000,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch):
+    """A stand-in search, and what it was asked."""
+    calls = []
+
+    def stand_in(*arguments):
+        calls.append(arguments)
+        return ANSWER
+
+    monkeypatch.setattr(room, "max_load", stand_in)
+    monkeypatch.setattr(deployments, "max_load", stand_in)
+    return calls
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})
+
+
+def test_max_load_prints_rate_interval_what_binds_and_the_count():
+    done = run("simulate", *PLACE, "--max-load", *SLO)
+    assert done.exit_code == 0, done.output
+    for text in ("80 ± 2.4 requests/s", "p90 TPOT ≤ 0.05 s", "10,240 tokens/s a chip", "91,000",
+                 "-20.0 %"):  # fmt: skip
+        assert text in done.output
+
+
+def test_max_load_as_json_has_the_same_figures(asked):
+    done = run("simulate", *PLACE, "--max-load", *SLO, "--json", "--requests", 700)
+    found = json.loads(done.stdout)
+    assert (found["rate_rps"], found["half_width_95_rps"]) == (80.0, 2.4)
+    assert found["gap_fraction"] == pytest.approx(-0.2)
+    assert asked[0][3].most_requests == 700
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((*SLO, "--rate", 3), "fixes the load"),
+        ((*SLO, "--in-flight", 3), "fixes the load"),
+        ((), "needs limits"),
+        ((*SLO, "--out", "x.csv"), "a search makes many"),
+    ],
+)
+def test_what_contradicts_a_search_is_refused(more, words):
+    done = run("simulate", *PLACE, "--max-load", *more)
+    assert done.exit_code == 2
+    assert words in done.output
+
+
+def test_search_prints_both_rates_prices_and_writes_its_files(tmp_path):
+    table, page = tmp_path / "all.csv", tmp_path / "trade.html"
+    done = run(*SEARCH, "--simulated", 2, "--usd-per-chip-hour", "h100=2", "--out", table,
+               "--plot", page, "--max-num-seqs", "64,256")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "2 USD/chip-hour (given)" in done.output
+    assert "on-demand" in done.output
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert sum(row["simulated"] == "true" for row in rows) == 2
+    assert {row["max_num_seqs"] for row in rows} == {"64", "256"}
+    best = next(row for row in rows if row["chip"] == "NVIDIA H100 SXM")
+    assert float(best["usd_per_million_output_tokens"]) == pytest.approx(2 / (10_240 * 3600) * 1e6)
+    html = page.read_text()
+    assert "Output tokens for a dollar of rent" in html
+    assert 'src="http' not in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("search",), "--model: is missing"),
+        ((*SEARCH, "--plot", "x.png"), "end the name in .html"),
+        ((*SEARCH, "--max-num-seqs", "0"), "no whole number above 0"),
+        ((*SEARCH, "--usd-per-chip-hour", "mi300x=2"), "not among --chips"),
+        ((*SEARCH, "--usd-per-chip-hour", "h100"), "write h100=2.5"),
+        (("search", "--model", "llama-3.1-8b", "--chips", "h10O", *SLO), "did you mean"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(arguments, words):
+    done = run(*arguments)
+    assert isinstance(done.exception, TapeoutError | ProblemsError)
+    assert words in str(done.exception)
+
+
+def test_another_way_to_fill_the_capacity_table_is_refused():
+    done = run("decide", "examples/jalapeno", "--capacity", "guessed")
+    assert isinstance(done.exception, TapeoutError)
+    assert "guessed" in str(done.exception)
