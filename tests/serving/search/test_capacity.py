@@ -26,7 +26,7 @@ def asked(monkeypatch, tmp_path):
     monkeypatch.setenv("TAPEOUT_CACHE_DIR", str(tmp_path))
     calls = []
 
-    def stand_in(deployment, stream, objective, options):
+    def stand_in(deployment, _stream, objective, options):
         calls.append((deployment, objective, options))
         return MaxLoad(
             outcome=Outcome.OK, rate_rps=10.0 + 1e-17, output_tokens_per_s_per_chip=2000.0 / 3.0,
@@ -95,7 +95,8 @@ def test_an_edit_of_the_source_is_computed_again(chip, asked, monkeypatch):
     assert len(asked) > before
 
 
-def test_a_spoilt_file_is_computed_again(chip, asked):
+@pytest.mark.usefixtures("asked")
+def test_a_spoilt_file_is_computed_again(chip):
     table = simulated_capacity({"a": chip()}, [CHAT], [SLO])
     for path in cache.folder().iterdir():
         path.write_text("{")
@@ -103,7 +104,8 @@ def test_a_spoilt_file_is_computed_again(chip, asked):
     assert all(json.loads(path.read_text()) for path in cache.folder().iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(chip, asked, monkeypatch, tmp_path):
+@pytest.mark.usefixtures("asked")
+def test_a_folder_that_cannot_be_written_is_no_error(chip, monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("TAPEOUT_CACHE_DIR", str(blocked))
@@ -122,7 +124,8 @@ def test_the_winner_of_the_steady_state_is_simulated_and_those_close_to_it(chip,
     assert len(asked) == 2 + 4
 
 
-def test_a_model_that_does_not_fit_is_an_outcome(chip, asked):
+@pytest.mark.usefixtures("asked")
+def test_a_model_that_does_not_fit_is_an_outcome(chip):
     table = simulated_capacity({"a": chip(memory_bytes=1e9)}, [CHAT], [SLO])
     assert table.outcome[0, 0, 0] == Outcome.DOES_NOT_FIT
     assert table.output_tokens_per_s_per_chip[0, 0, 0] == 0.0

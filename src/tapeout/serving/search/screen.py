@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tapeout.errors import Outcome
-from tapeout.numerics import Floats
 from tapeout.perf import Placement, TimingModel, max_sequences
 from tapeout.serving.engine.types import Rules
-from tapeout.serving.objectives import Objective
+from tapeout.serving.objectives import Flags, Objective
 from tapeout.serving.percentiles import tpot_at_percentile_s, ttft_at_percentile_s
 from tapeout.serving.steady import Lengths, SteadyState, steady_state
 from tapeout.serving.types import Deployment
@@ -93,10 +92,10 @@ def screen(
     return tuple(found)
 
 
-def _missed(state: SteadyState, objective: Objective) -> tuple[Floats, Floats]:
+def _missed(state: SteadyState, objective: Objective) -> tuple[Flags, Flags]:
     """Batches that are too slow, and those whose prompts wait too long; shape (batch,)."""
-    slow = np.zeros(state.sequences.size, np.bool_)
-    late = state.load >= 1.0
+    slow: Flags = np.zeros(state.sequences.size, np.bool_)
+    late: Flags = state.load >= 1.0
     for limit in objective.limits:
         if limit.metric == "tpot":
             slow |= tpot_at_percentile_s(state, limit.percentile) > limit.limit_s
