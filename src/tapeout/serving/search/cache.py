@@ -97,10 +97,12 @@ def _named(value: Any) -> Any:
     name = type(value).__qualname__
     if is_dataclass(value) and not isinstance(value, type):
         return [name, {one.name: canonical(getattr(value, one.name)) for one in fields(value)}]
-    if hasattr(value, "model_dump"):
-        return [name, canonical(value.model_dump())]
-    if hasattr(value, "items"):
-        return ["mapping", [[canonical(key), canonical(one)] for key, one in value.items()]]
+    dump: Any = getattr(value, "model_dump", None)
+    if dump is not None:
+        return [name, canonical(dump())]
+    items: Any = getattr(value, "items", None)
+    if items is not None:
+        return ["mapping", [[canonical(key), canonical(one)] for key, one in items()]]
     raise TypeError(f"{name} has no canonical form, so nothing that depends on it can be kept")
 
 
