@@ -264,20 +264,24 @@ class _Search:
         while True:
             self.options.tell("search", requests / most)
             level = self._narrower(root, requests)
-            root = self._spread(self._root(level), requests)
+            root = self._spread(self._root(level), level, requests)
             if root.log_half_width <= self.options.precision or requests == most:
                 return self._described(root, level, steady)
             requests = self._more(root, requests, most)
 
-    def _spread(self, root: Root, requests: int) -> Root:
+    def _spread(self, root: Root, level: Level, requests: int) -> Root:
         """Put the spread of the rates of parts of the stream into the error, if it is larger.
 
         Where the burden jumps within a few per cent, its slope says nothing of how the rate moves
-        from one stream to another; parts do. They start empty, so they are independent.
+        from one stream to another; parts do. They start empty, so they are independent. Parts in
+        which the engine would hardly fill up say nothing: then the error is unknown.
         """
         size = requests // PARTS
+        low = level.low
         if size < LEAST_PART:
             return root
+        if low is not None and size < self._enough(low) / 2:
+            return replace(root, log_half_width=NAN)
         whole = self._stream(requests)
         logs = []
         for number in range(PARTS):
