@@ -64,6 +64,7 @@ def test_max_load_as_json_has_the_same_figures(asked):
         ((*SLO, "--in-flight", 3), "fixes the load"),
         ((), "needs limits"),
         ((*SLO, "--out", "x.csv"), "a search makes many"),
+        ((*SLO, "--prefill-replicas", 1), "not searched yet"),
     ],
 )
 def test_what_contradicts_a_search_is_refused(more, words):

@@ -110,18 +110,18 @@ def _largest(
     from tapeout.cli.max_load import find, show  # noqa: PLC0415
     from tapeout.serving.search import SearchOptions  # noqa: PLC0415
 
-    if files.out or files.report or files.chrome_trace:
-        raise ProblemsError(
-            "--max-load",
-            [
-                Problem(
-                    path="--out, --report, --chrome-trace",
-                    value="",
-                    message="are of one run, and a search makes many",
-                    remedy="run the rate that --max-load gives",
-                )
-            ],
+    problems = [
+        Problem(path=path, value="", message=message, remedy=remedy)
+        for wrong, path, message, remedy in (
+            (files.out or files.report or files.chrome_trace, "--out, --report, --chrome-trace",
+             "are of one run, and a search makes many", "run the rate that --max-load gives"),
+            (engine.prefill.given, "--prefill-...", "a pool of its own is not searched yet",
+             "leave it out, or run rates one by one"),
         )
+        if wrong
+    ]  # fmt: skip
+    if problems:
+        raise ProblemsError("--max-load", problems)
     options = SearchOptions(
         model=engine.timing(), attainment=attainment, warm_up_s=how.warm_up_s, seed=how.seed,
         adjust=engine.adjust(), tell=tell,
