@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 
+UsdPerChipHour = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--usd-per-chip-hour",
+        help="CHIP=USD, repeatable; default: the catalogue's on-demand rent",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Write every candidate (.csv)", show_default=False)]
+Plot = Annotated[
+    Path | None, typer.Option(help="Write the trade as a page (.html)", show_default=False)
+]
+
 
 def search(
     trace: o.TraceFile = None,
@@ -51,24 +64,13 @@ def search(
     simulated: Annotated[
         int, typer.Option(help="How many of the best are simulated", min=1, max=200)
     ] = 8,
-    usd_per_chip_hour: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--usd-per-chip-hour",
-            help="CHIP=USD, repeatable; default: the catalogue's on-demand rent",
-            show_default=False,
-        ),
-    ] = None,
+    usd_per_chip_hour: UsdPerChipHour = None,
     seed: o.Seed = 0,
     overlay: Annotated[
         Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write every candidate (.csv)", show_default=False)
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write the trade as a page (.html)", show_default=False)
-    ] = None,
+    out: Out = None,
+    plot: Plot = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Find the cheapest deployment within limits: all screened, the best simulated.
