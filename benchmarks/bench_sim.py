@@ -22,6 +22,9 @@ from tapeout.serving.cluster.types import Cluster, Kind, Router
 from tapeout.serving.engine.defaults import EngineSetup, setup
 from tapeout.serving.engine.job import prepare
 from tapeout.serving.engine.run import run_engine
+from tapeout.serving.objectives import parse_objective
+from tapeout.serving.search.max_load import max_load
+from tapeout.serving.search.streams import stream_of_means
 from tapeout.serving.traffic import (
     ClientStatistics,
     Prefixes,
@@ -32,6 +35,7 @@ from tapeout.serving.traffic import (
     read_trace,
 )
 from tapeout.serving.types import Deployment
+from tapeout.workload import Traffic as WorkTraffic
 from tapeout.workload import load_model
 
 LEAST_CPU_S = 2.0
@@ -39,10 +43,16 @@ KIB_PER_MB = 1024
 DAY_REPLICAS = 6
 
 
-def deployment(
-    model: str, *, tensor: int = 1, longest: int = 8192, chip: str = "h100", block: int = 16
-) -> EngineSetup:
-    """VLLM V1 with its defaults on one replica."""
+def deployment(model: str, *, longest: int = 8192, tensor: int = 1, block: int = 16) -> EngineSetup:
+    """What a replica does and what its steps cost."""
+    own = deployment_of(model, tensor=tensor, block=block)
+    return setup(own, PhysicalModel(), longest_context=longest)
+
+
+def deployment_of(
+    model: str, *, tensor: int = 1, chip: str = "h100", block: int = 16
+) -> Deployment:
+    """One replica under the default policy, vLLM's V1 engine."""
     system, architecture = usual_system(spec_from_record(load().chip(chip))), load_model(model)
     placement = Placement(
         architecture=architecture,
@@ -51,8 +61,7 @@ def deployment(
         formats=serving_formats(system.chip, architecture, None, stack="vllm"),
         stack="vllm",
     )
-    whole = Deployment(placement=placement, block_tokens=block)
-    return setup(whole, PhysicalModel(), longest_context=longest)
+    return Deployment(placement=placement, block_tokens=block)
 
 
 def poisson(requests: int, rate: float, prompt: int, output: int, *, shared: bool) -> Trace:
@@ -91,6 +100,22 @@ def fixed_lengths(rate: float = 60.0) -> tuple[dict[str, float], str]:
         f"mean TTFT {1000 * float(np.nanmean(done.requests.ttft_s)):.0f} ms"
     )
     return {"sim_output_tokens_per_cpu_s": requests * 128 / spent}, words
+
+
+def load_search() -> tuple[dict[str, float], str]:
+    """The largest load within limits, the process warm."""
+    ready = deployment_of("llama-3.1-8b")
+    traffic = WorkTraffic(name="chat", model="llama-3.1-8b", input_tokens=512, output_tokens=128)
+    objective = parse_objective("ttft_p90=1,tpot_p90=0.03")
+    found = max_load(ready, stream_of_means(traffic), objective)
+    spent = repeated(lambda: max_load(ready, stream_of_means(traffic), objective))
+    wide = 100 * found.half_width_rps / found.rate_rps
+    words = (
+        f"Llama-3.1-8B on one H100, mean lengths 512/128, lognormal: {found.rate_rps:.1f} "
+        f"requests/s within p90 TTFT 1 s and TPOT 30 ms, 95 % interval +-{wide:.1f} %, "
+        f"{found.simulated_requests:,} requests simulated"
+    )
+    return {"max_load_search_cpu_s": spent}, words
 
 
 def mooncake(data: Path, block: int, replicas: int = 8) -> tuple[dict[str, float], str]:
@@ -185,6 +210,7 @@ def day_least_outstanding(data: Path) -> tuple[dict[str, float], str]:
 
 CASES: dict[str, Callable[..., tuple[dict[str, float], str]]] = {
     "fixed": lambda _: fixed_lengths(),
+    "max-load": lambda _: load_search(),
     "mooncake-512": lambda data: mooncake(data, 512),
     "mooncake-16": lambda data: mooncake(data, 16),
     "requests": large_requests,

@@ -125,7 +125,7 @@ def _timing_law(put: Put, folder: Path) -> None:
 
 def _simulator(put: Put, folder: Path, traces: Path | None) -> None:
     """Speed of the serving simulator; most cases need the public traces."""
-    cases = ["fixed"] if traces is None else list(bench_sim.CASES)
+    cases = ["fixed", "max-load"] if traces is None else list(bench_sim.CASES)
     for case in cases:
         command = [sys.executable, str(ROOT / "benchmarks" / "bench_sim.py"), case, str(traces)]
         out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

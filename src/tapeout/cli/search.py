@@ -221,16 +221,16 @@ def _show(
     best = [one for one in found if one.simulated is not None]
     table = Table(
         title=f"{len(best)} of {len(found):,} deployments simulated, cheapest first",
-        title_justify="left", box=None, padding=(0, 0, 0, 2),
+        title_justify="left", box=None, padding=(0, 0, 0, 1),
     )  # fmt: skip
-    for name in ("chip", "deployment", "chips"):
-        table.add_column(name)
-    heads = ("requests/s", "± %", "tok/s/chip", "steady", "gap %", "TPOT ms", "J/tok", "USD/Mtok")
-    for name in heads:
-        table.add_column(name, justify="right")
+    for name in ("chip", "deployment"):
+        table.add_column(name, no_wrap=True)
+    for name in ("chips", "req/s", "± %", "tok/s/chip", "gap %", "TPOT ms", "USD/Mtok"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in best[:SHOWN]:
         table.add_row(escape(one.chip), escape(one.words), str(one.chips), *_cells(one))
     console.print(table)
+    console.print("  [dim]gap: simulated over steady state, tokens a second and chip[/dim]")
     for name in chips:
         price = prices.get(name)
         told = price.words if price else "no price: rank is by tokens a second and chip"
@@ -243,12 +243,10 @@ def _cells(one: Candidate) -> Iterator[str]:
     made = one.simulated
     assert made is not None
     yield number(made.rate_rps) if made.rate_rps else made.outcome.name.lower()
-    yield _or_none(made.half_width_rps / made.rate_rps / PERCENT if made.rate_rps else math.nan)
+    yield _tenths(made.half_width_rps / made.rate_rps if made.rate_rps else math.nan)
     yield _or_none(one.per_chip)
-    yield _or_none(one.steady_per_chip)
-    yield _or_none(_gap(one) / PERCENT)
+    yield _tenths(_gap(one))
     yield _or_none(one.mean_tpot_s / MILLI)
-    yield _or_none(one.joule_per_output_token)
     yield _or_none(one.usd_per_mtok)
 
 
@@ -257,6 +255,11 @@ def _gap(one: Candidate) -> float:
     if one.simulated is None or not one.steady_per_chip or not one.per_chip:
         return math.nan
     return one.per_chip / one.steady_per_chip - 1.0
+
+
+def _tenths(fraction: float) -> str:
+    """Per cent with one decimal."""
+    return f"{fraction / PERCENT:.1f}" if math.isfinite(fraction) else "–"
 
 
 def _or_none(value: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
+from tapeout.constants import MEGA
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -33,7 +34,7 @@ def search_chart(candidates: Sequence[Candidate]) -> Chart:
     """
     chips = tuple(dict.fromkeys(one.chip for one in candidates))
     colour = dict(zip(chips, COLOURS * len(chips), strict=False))
-    rows, fronts = [], []
+    rows, fronts, curves = [], [], []
     drawn = [
         name
         for name, worth in VALUES.items()
@@ -47,6 +48,7 @@ def search_chart(candidates: Sequence[Candidate]) -> Chart:
             for one in candidates
             if one.per_chip > 0.0 and VALUES[name](one) > 0.0 and one.mean_tpot_s > 0.0
         ]
+        curves += [row for one in candidates for row in _curve(one, name, colour)]
     panels = [_panel(name) for name in drawn]
     told = "; ".join(
         f"{one.chip} {one.words}: {f.number(one.per_chip)} tokens/s a chip"
@@ -57,10 +59,12 @@ def search_chart(candidates: Sequence[Candidate]) -> Chart:
         key="chart-search",
         title=_title(candidates),
         alt=f"Output for what is spent against interactivity. On the front: {told}.",
-        spec=_finish(chart, told, rows, fronts),
+        spec=_finish(chart, told, {"main": rows, "fronts": fronts, "curves": curves}),
         legend=tuple(Legend(label=name, colour=colour[name]) for name in chips),
         note="Full points are simulated at the largest load within the limits, pale ones are the"
-        " steady state's. A line joins those that no other beats in both directions.",
+        " steady state's. Thin lines are the steady state of simulated deployments from one"
+        " sequence to the most they hold. A dashed line joins points that no other beats in both"
+        " directions.",
         height=(HEIGHT + 60) * max(len(panels), 1),
     )
 
@@ -87,6 +91,26 @@ def _row(one: Candidate, name: str, colour: Mapping[str, str]) -> dict[str, Any]
     }
 
 
+def _curve(one: Candidate, name: str, colour: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Steady state of a simulated deployment over its load."""
+    if one.simulated is None:
+        return
+    for tpot_s, rate, joule in one.screened.trade:
+        per_chip = rate / one.chips
+        value = {
+            "per_chip": per_chip,
+            "per_usd": MEGA / one.usd_at(per_chip),
+            "per_joule": 1.0 / joule,
+        }[name]
+        yield {
+            "panel": name,
+            "line": f"{one.chip} {one.words}",
+            "interactivity": 1.0 / tpot_s,
+            "value": value,
+            "colour": colour[one.chip],
+        }
+
+
 def _panel(name: str) -> Any:
     x = alt.X(
         "interactivity:Q",
@@ -108,14 +132,19 @@ def _panel(name: str) -> Any:
         .mark_line(color=theme.NEUTRAL, strokeDash=[4, 3])
         .encode(x=x, y=y, order=alt.Order("interactivity:Q"))
     )
-    return (line + points).properties(height=HEIGHT, width=640)
+    curve = (
+        alt.Chart(theme.data("curves"))
+        .transform_filter(f"datum.panel === '{name}'")
+        .mark_line(strokeWidth=1, opacity=0.6)
+        .encode(x=x, y=y, detail="line:N", color=alt.Color("colour:N", scale=None),
+                tooltip=["line:N", "interactivity:Q", "value:Q"])
+    )  # fmt: skip
+    return (curve + line + points).properties(height=HEIGHT, width=640)
 
 
-def _finish(
-    chart: Any, told: str, rows: list[dict[str, Any]], fronts: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _finish(chart: Any, told: str, data: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     spec: dict[str, Any] = chart.properties(description=told).to_dict(validate=False)
-    spec["datasets"] = {"main": theme.rounded(rows), "fronts": theme.rounded(fronts)}
+    spec["datasets"] = {name: theme.rounded(rows) for name, rows in data.items()}
     spec.pop("config", None)
     return spec
 

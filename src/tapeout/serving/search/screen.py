@@ -37,6 +37,8 @@ class Screened:
     mean_tpot_s, tpot_s, ttft_s : float
         The last two at the objective's percentiles. [s]
     joule_per_output_token : float
+    trade : tuple of (mean TPOT [s], output tokens/s, joules of an output token)
+        From one sequence to the cap, whatever the objective; rates of one replica.
     """
 
     outcome: Outcome
@@ -47,6 +49,7 @@ class Screened:
     tpot_s: float
     ttft_s: float
     joule_per_output_token: float
+    trade: tuple[tuple[float, float, float], ...] = ()
 
 
 NOT_FITTING = Screened(
@@ -89,7 +92,16 @@ def screen(
             outcome = Outcome.MISSES_TPOT if slow[0] else Outcome.MISSES_TTFT
             alone = _described(state, objective, lengths, 0)
             found.append(replace(alone, outcome=outcome, rate_rps=0.0, output_tokens_per_s=0.0))
-    return tuple(found)
+    return tuple(
+        replace(one, trade=_trade(state, cap)) for one, cap in zip(found, caps, strict=True)
+    )
+
+
+def _trade(state: SteadyState, cap: float) -> tuple[tuple[float, float, float], ...]:
+    """Speed of a request, output and energy at every batch that has a steady state."""
+    held = (state.sequences <= cap) & (state.load < 1.0)
+    rows = np.stack([state.tpot_s, state.output_tokens_per_s, state.joule_per_output_token])
+    return tuple((row[0], row[1], row[2]) for row in rows[:, held].T.tolist())
 
 
 def _missed(state: SteadyState, objective: Objective) -> tuple[Flags, Flags]:
