@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.constants import NANO
 from tapeout.serving.cluster import state as f
 from tapeout.serving.cluster.state import Fleet
 from tapeout.serving.compiling._kernels import free_kernel, kernel
@@ -15,9 +14,14 @@ from tapeout.serving.engine import state as s
 from tapeout.serving.engine._kernels import (
     advance,
     arrive,
+    end_batch,
+    jump,
+    may_jump,
     next_time,
+    pass_time,
     pop,
     push,
+    refill,
     sample,
     tell,
 )
@@ -38,8 +42,27 @@ def draw(seed: int, one: int, two: int) -> np.uint64:
 
 
 @kernel
+def see(c: Core, a: Fleet, one: int) -> None:
+    """Let the router see a replica as it is now."""
+    g, k, rep = c.g, c.k, a.replica
+    rep[f.KNOWN, one], rep[f.SINCE_SENT, one] = g[s.OUTSTANDING, one], 0
+    if a.settings[f.ROUTER] not in (SLO, COST):
+        return
+    running, keys = 0, 0
+    first = g[s.FIRST_RANK, one]
+    for rank in range(first, first + c.rules[g[s.KIND, one], s.RANKS]):
+        running += k[s.LENGTH, rank] + k[s.WAITING, rank]
+        keys += k[s.S_KEYS, rank]
+    rep[f.SEEN_RUNNING, one], rep[f.SEEN_KEYS, one] = running, keys
+    rep[f.SEEN_OWED, one], rep[f.SEEN_END, one] = g[s.OWED, one], 0
+    if g[s.QUEUED, one] > 0:
+        newest = (g[s.OLDEST, one] + g[s.QUEUED, one] - 1) % 2
+        rep[f.SEEN_END, one] = g[s.ENDS + newest, one]
+
+
+@kernel
 def look(c: Core, a: Fleet, time: int) -> None:
-    """Let the router see the loads, if it is time to."""
+    """Let the router see the replicas, if it is time to; of a lost one it hears nothing."""
     settings, rep = a.settings, a.replica
     age = settings[f.AGE]
     if age > 0:
@@ -47,7 +70,8 @@ def look(c: Core, a: Fleet, time: int) -> None:
             return
         settings[f.SEEN_BEAT] = time // age
     for one in range(rep.shape[1]):
-        rep[f.KNOWN, one], rep[f.SINCE_SENT, one] = c.g[s.OUTSTANDING, one], 0
+        if rep[f.STATUS, one] != f.LOST:
+            see(c, a, one)
 
 
 @kernel
@@ -71,35 +95,29 @@ def predicted(
 ) -> tuple[float, float]:
     """Time to first token and per output token that a request would see at a replica [ps].
 
-    The prompt waits for the step that runs and for the prompt tokens before it, computed at the
-    rate of full steps; then it decodes beside all that run and wait there.
+    The prompt waits for the steps that are queued and for the prompt tokens before it, computed at
+    the rate of full steps; then it decodes beside all that run and wait there.
     """
-    g, k = c.g, c.k
-    kind, first = g[s.KIND, one], g[s.FIRST_RANK, one]
-    ranks = c.rules[kind, s.RANKS]
-    running, keys = 0, 0
-    for rank in range(first, first + ranks):
-        running += k[s.LENGTH, rank] + k[s.WAITING, rank]
-        keys += k[s.S_KEYS, rank]
-    beside = min(running // ranks + 1, c.rules[kind, s.CAP])
-    mean = max(keys // ranks, beside * c.r[s.PROMPT, request])
+    rep, kind = a.replica, c.g[s.KIND, one]
+    ranks, cap = c.rules[kind, s.RANKS], c.rules[kind, s.CAP]
+    others = (rep[f.SEEN_RUNNING, one] + rep[f.SINCE_SENT, one]) // ranks
+    beside = min(others + 1, cap)
+    keys = max(rep[f.SEEN_KEYS, one] // ranks, beside * c.r[s.PROMPT, request])
     step, _ = row_cost(t, kind, beside, beside)
-    attention, _ = decode_attention(t, kind, beside, mean)
+    attention, _ = decode_attention(t, kind, beside, keys)
     shared, _ = shared_cost(t, kind, beside * ranks)
     tpot = float(step + attention + shared)
-    busy = 0.0
-    if g[s.QUEUED, one] > 0:
-        busy = max(float(g[s.ENDS + g[s.OLDEST, one], one] - time), 0.0)
-    owed = float(g[s.OWED, one]) / ranks + c.r[s.PROMPT, request]
-    full = running // ranks >= c.rules[kind, s.CAP]
-    waiting = float(g[s.OUTSTANDING, one]) * tpot if full else 0.0
-    return busy + waiting + owed * a.kind[f.PREFILL_PS, kind] + tpot, tpot
+    queued = max(float(rep[f.SEEN_END, one] - time), 0.0)
+    owed = float(rep[f.SEEN_OWED, one]) / ranks + c.r[s.PROMPT, request]
+    known = float(rep[f.KNOWN, one] + rep[f.SINCE_SENT, one])
+    waiting = known * tpot if others >= cap else 0.0
+    return queued + waiting + owed * a.kind[f.PREFILL_PS, kind] + tpot, tpot
 
 
 @kernel
 def by_prediction(c: Core, t: Costs, a: Fleet, request: int, time: int, cost: int) -> int:
     """Least loaded (or cheapest) replica that is predicted to meet the limits."""
-    best, least, soonest, early = -1, np.inf, -1, np.inf
+    best, price, least, soonest, early = -1, np.inf, np.inf, -1, np.inf
     for one in range(a.replica.shape[1]):
         if not open_to(a, one):
             continue
@@ -109,11 +127,21 @@ def by_prediction(c: Core, t: Costs, a: Fleet, request: int, time: int, cost: in
         if ttft > a.real[f.TTFT_PS] or tpot > a.real[f.TPOT_PS]:
             continue
         load = load_of(c, a, one)
-        if cost > 0:  # loads break ties between replicas of one price
-            load = a.kind[f.USD_PER_TOKEN, c.g[s.KIND, one]] + NANO * load
-        if load < least:
-            best, least = one, load
+        usd = a.kind[f.USD_PER_TOKEN, c.g[s.KIND, one]] if cost > 0 else 0.0
+        if usd < price or (usd == price and load < least):
+            best, price, least = one, usd, load
     return best if best >= 0 else soonest
+
+
+@kernel
+def cached_blocks(c: Core, b: Blocks, one: int, request: int, most: int) -> int:
+    """Leading blocks in the cache of a replica: the mean of its ranks, which are chosen by load."""
+    first, ranks = c.g[s.FIRST_RANK, one], c.rules[c.g[s.KIND, one], s.RANKS]
+    found = 0
+    for rank in range(first, first + ranks):
+        own, _ = hits(c, b, rank, request, most)
+        found += own
+    return int(found // ranks)
 
 
 @kernel
@@ -127,10 +155,9 @@ def by_load(c: Core, b: Blocks, a: Fleet, request: int, prefix: int) -> int:
         if prefix > 0:
             kind = c.g[s.KIND, one]
             size = c.rules[kind, s.BLOCK]
-            rank = c.g[s.FIRST_RANK, one]
             found = 0
             if c.rules[kind, s.CACHE] > 0:
-                found, _ = hits(c, b, rank, request, (c.r[s.PROMPT, request] - 1) // size)
+                found = cached_blocks(c, b, one, request, (c.r[s.PROMPT, request] - 1) // size)
             score = a.real[f.LOAD_TOKENS] * score - float(found * size)
         if score < least:
             best, least = one, score
@@ -139,26 +166,32 @@ def by_load(c: Core, b: Blocks, a: Fleet, request: int, prefix: int) -> int:
 
 @kernel
 def by_chance(c: Core, a: Fleet, request: int, two: int) -> int:
-    """A random replica, or the less loaded of two."""
+    """A random replica, or the less loaded of two, the one drawn first of equal ones."""
     rep, seed = a.replica, a.settings[f.RANDOM_SEED]
     count = 0
     for one in range(rep.shape[1]):
         count += 1 if open_to(a, one) else 0
     if count == 0:
         return -1
-    pick = np.int64(draw(seed, request, 0) % np.uint64(count))
-    other = np.int64(-1)
-    if two > 0 and count > 1:
-        other = np.int64(draw(seed, request, 1) % np.uint64(count - 1))
-        other += 1 if other >= pick else 0
-    best, least, place = -1, np.inf, 0
-    for one in range(rep.shape[1]):
-        if not open_to(a, one):
-            continue
-        if place in (pick, other) and load_of(c, a, one) < least:
-            best, least = one, load_of(c, a, one)
-        place += 1
-    return best
+    turn = 2 * c.r[s.TRIES, request]  # another draw for each try
+    pick = np.int64(draw(seed, request, turn) % np.uint64(count))
+    first = nth_open(a, pick)
+    if two == 0 or count == 1:
+        return first
+    other = np.int64(draw(seed, request, turn + 1) % np.uint64(count - 1))
+    second = nth_open(a, other + (1 if other >= pick else 0))
+    return second if load_of(c, a, second) < load_of(c, a, first) else first
+
+
+@kernel
+def nth_open(a: Fleet, place: int) -> int:
+    """Replica at a place among those that requests are sent to."""
+    for one in range(a.replica.shape[1]):
+        if open_to(a, one):
+            if place == 0:
+                return one
+            place -= 1
+    return -1
 
 
 @kernel
@@ -206,28 +239,60 @@ def choose(c: Core, b: Blocks, t: Costs, a: Fleet, request: int, time: int) -> i
 def route(c: Core, b: Blocks, t: Costs, w: Record, a: Fleet, request: int, time: int) -> None:
     """Send a request to a replica, or have it come again, or drop it."""
     r, settings, rep = c.r, a.settings, a.replica
-    if r[s.TRIES, request] == 0:
-        r[s.ARRIVAL, request] = time
-    r[s.TRIES, request] += 1
     one = choose(c, b, t, a, request, time)
     most = settings[f.MOST]
-    if one < 0 or (most > 0 and c.g[s.OUTSTANDING, one] >= most):
-        refused = r[s.TRIES, request]
-        if one < 0 and most == 0:  # nothing is up: wait for the next that is
-            push(w, max(next_up(a), time + 1), request)
-            r[s.TRIES, request] -= 1 if r[s.TRIES, request] > 1 else 0
-        elif refused <= settings[f.RETRIES]:
-            push(w, time + settings[f.BACKOFF] * (1 << (refused - 1)), request)
-        else:
-            r[s.RANK, request] = REFUSED
-            tell(c, w, request, time)
+    if one < 0 and most == 0:
+        keep(c, a, request)
         return
+    r[s.TRIES, request] += 1
+    if one < 0 or (most > 0 and c.g[s.OUTSTANDING, one] >= most):
+        refuse(c, w, a, request, time)
+        return
+    r[s.REFUSALS, request] = 0
     rep[f.SINCE_SENT, one] += 1
+    rep[f.SEEN_OWED, one] += r[s.PROMPT, request]
     if rep[f.STATUS, one] == f.LOST:  # nobody knows yet; it is sent again when they do
         push(w, rep[f.LOST_AT, one] + settings[f.DETECTION], request)
         return
     advance(c, b, t, w, one, time)
     arrive(c, one, request, time)
+
+
+@kernel
+def refuse(c: Core, w: Record, a: Fleet, request: int, time: int) -> None:
+    """Have a request come again after twice the wait before, or drop it."""
+    r, settings = c.r, a.settings
+    r[s.REFUSALS, request] += 1
+    refused = r[s.REFUSALS, request]
+    if refused <= settings[f.RETRIES]:
+        push(w, time + settings[f.BACKOFF] * (1 << (refused - 1)), request)
+        return
+    for place in (s.SCHEDULED, s.FIRST):  # what a failure had left of it
+        r[place, request] = -1
+    r[s.RANK, request] = REFUSED
+    tell(c, w, request, time)
+
+
+@kernel
+def keep(c: Core, a: Fleet, request: int) -> None:
+    """Nothing is up: the router keeps a request until something is, first come first served."""
+    r, settings = c.r, a.settings
+    r[s.AFTER, request] = -1
+    if settings[f.KEPT] < 0:
+        settings[f.KEPT] = request
+    else:
+        r[s.AFTER, settings[f.KEPT_LAST]] = request
+    settings[f.KEPT_LAST] = request
+
+
+@kernel
+def send_kept(c: Core, w: Record, a: Fleet, time: int) -> None:
+    """A replica is up: what was kept is sent."""
+    settings = a.settings
+    while settings[f.KEPT] >= 0:
+        request = settings[f.KEPT]
+        settings[f.KEPT] = c.r[s.AFTER, request]
+        push(w, time, request)
 
 
 @kernel
@@ -249,32 +314,23 @@ def restart(c: Core, w: Record, one: int, request: int, again: int) -> None:
     g[s.DISCARDED, one] += r[s.COMPUTED, request]
     for place in (s.COMPUTED, s.MADE, s.HELD):
         r[place, request] = 0
-    r[s.SINCE, request] = g[s.NOW, one]
     push(w, again, request)
 
 
 @kernel
 def fail(c: Core, b: Blocks, w: Record, a: Fleet, one: int, time: int, until: int) -> None:
     """A replica stops at once; what it had is sent again when the failure is noticed."""
-    r, k, g, rep = c.r, c.k, c.g, a.replica
-    if rep[f.STATUS, one] not in (f.ON, f.DRAINING):
+    g, rep = c.g, a.replica
+    status, again = rep[f.STATUS, one], time + a.settings[f.DETECTION]
+    rep[f.BARRED, one] = max(rep[f.BARRED, one], until)
+    if status == f.STARTING:
+        rep[f.UP_AT, one] = max(rep[f.UP_AT, one], until)
+    if status not in (f.ON, f.DRAINING):
         return
-    again = time + a.settings[f.DETECTION]
-    kind, first = g[s.KIND, one], g[s.FIRST_RANK, one]
-    for rank in range(first, first + c.rules[kind, s.RANKS]):
-        for place in range(k[s.LENGTH, rank]):
-            restart(c, w, one, c.running[rank, place], again)
-        request = k[s.HEAD, rank]
-        while request >= 0:
-            restart(c, w, one, request, again)
-            request = r[s.AFTER, request]
-        k[s.LENGTH, rank], k[s.WAITING, rank] = 0, 0
-        k[s.HEAD, rank], k[s.TAIL, rank] = -1, -1
-        clear(c, b, rank, c.rules[kind, s.KV_BLOCKS], c.rules[kind, s.CACHE])
-    request = g[s.COMING, one]
-    while request >= 0:
-        restart(c, w, one, request, again)
-        request = r[s.AFTER, request]
+    if a.settings[f.AGE] == 0:  # the router goes by what it heard last
+        see(c, a, one)
+    pass_time(c, w, one, time)
+    lose(c, b, w, one, again)
     while g[s.QUEUED, one] > 0:  # steps under way are lost, and were paid for until now
         newest = (g[s.OLDEST, one] + g[s.QUEUED, one] - 1) % 2
         begun = time
@@ -284,13 +340,47 @@ def fail(c: Core, b: Blocks, w: Record, a: Fleet, one: int, time: int, until: in
         g[s.QUEUED, one] -= 1
     g[s.COMING, one], g[s.COMING_TAIL, one] = -1, -1
     g[s.OUTSTANDING, one], g[s.OWED, one] = 0, 0
+    rep[f.FAILURES, one] += 1
     rep[f.STATUS, one], rep[f.LOST_AT, one] = f.LOST, time
     rep[f.UP_AT, one] = max(until, again)
-    rep[f.FAILURES, one] += 1
+    if status == f.DRAINING:  # it was to stop anyway
+        stop(a, one, time)
 
 
 @kernel
-def settle(c: Core, b: Blocks, a: Fleet, time: int) -> None:
+def lose(c: Core, b: Blocks, w: Record, one: int, again: int) -> None:
+    """Requests and cache of a replica are gone."""
+    r, k, g = c.r, c.k, c.g
+    kind, first = g[s.KIND, one], g[s.FIRST_RANK, one]
+    for rank in range(first, first + c.rules[kind, s.RANKS]):
+        for place in range(k[s.LENGTH, rank]):
+            request = c.running[rank, place]
+            r[s.SINCE, request] = g[s.NOW, one]  # those that waited have waited since before
+            restart(c, w, one, request, again)
+        request = k[s.HEAD, rank]
+        while request >= 0:
+            restart(c, w, one, request, again)
+            request = r[s.AFTER, request]
+        for field in (s.LENGTH, s.WAITING, s.SEEN, s.SENT_HERE, s.S_KEYS):
+            k[field, rank] = 0
+        k[s.HEAD, rank], k[s.TAIL, rank] = -1, -1
+        clear(c, b, rank, c.rules[kind, s.KV_BLOCKS], c.rules[kind, s.CACHE])
+    request = g[s.COMING, one]
+    while request >= 0:
+        restart(c, w, one, request, again)
+        request = r[s.AFTER, request]
+
+
+@kernel
+def stop(a: Fleet, one: int, time: int) -> None:
+    """A replica is given back."""
+    rep = a.replica
+    rep[f.STATUS, one] = f.OFF
+    rep[f.PAID, one] += time - rep[f.PAID_FROM, one]
+
+
+@kernel
+def settle(c: Core, b: Blocks, w: Record, a: Fleet, time: int) -> None:
     """Replicas that are due come up, are known to be down, or have served what they had to."""
     g, rep, settings = c.g, a.replica, a.settings
     for one in range(rep.shape[1]):
@@ -299,10 +389,10 @@ def settle(c: Core, b: Blocks, a: Fleet, time: int) -> None:
             rep[f.STATUS, one] = status = f.DOWN
         if status in (f.STARTING, f.DOWN) and rep[f.UP_AT, one] <= time:
             rep[f.STATUS, one] = f.ON
-            g[s.NOW, one] = max(g[s.NOW, one], rep[f.UP_AT, one])
+            see(c, a, one)
+            send_kept(c, w, a, time)
         elif status == f.DRAINING and g[s.OUTSTANDING, one] == 0:
-            rep[f.STATUS, one] = f.OFF
-            rep[f.PAID, one] += time - rep[f.PAID_FROM, one]
+            stop(a, one, max(g[s.END, one], rep[f.UP_AT, one]))
             kind, first = g[s.KIND, one], g[s.FIRST_RANK, one]
             for rank in range(first, first + c.rules[kind, s.RANKS]):
                 clear(c, b, rank, c.rules[kind, s.KV_BLOCKS], c.rules[kind, s.CACHE])
@@ -311,36 +401,53 @@ def settle(c: Core, b: Blocks, a: Fleet, time: int) -> None:
 @kernel
 def scale(c: Core, a: Fleet, time: int) -> None:
     """Order or stop replicas by the requests that are outstanding."""
-    g, rep, settings = c.g, a.replica, a.settings
+    rep, settings = a.replica, a.settings
     serving, total = 0, 0
     for one in range(rep.shape[1]):
         serving += 1 if rep[f.STATUS, one] in (f.ON, f.STARTING, f.LOST) else 0
-        total += g[s.OUTSTANDING, one]
+        total += c.g[s.OUTSTANDING, one]
+    request = settings[f.KEPT]
+    while request >= 0:
+        total += 1
+        request = c.r[s.AFTER, request]
     wanted = int(np.ceil(total / a.real[f.TARGET]))
     wanted = min(max(wanted, settings[f.LEAST]), rep.shape[1])
+    settings[f.SUFFICED] = max(settings[f.SUFFICED], wanted)
     if wanted >= serving:
-        settings[f.LOW_SINCE] = time
+        settings[f.LOW_SINCE], settings[f.SUFFICED] = time, 0
+        order(a, wanted - serving, time)
+    elif time - settings[f.LOW_SINCE] >= settings[f.STABLE]:
+        drain(a, serving - settings[f.SUFFICED], time)
+        settings[f.LOW_SINCE], settings[f.SUFFICED] = time, 0
+
+
+@kernel
+def order(a: Fleet, more: int, time: int) -> None:
+    """Keep so many more replicas that were to stop, and start others."""
+    rep = a.replica
     for one in range(rep.shape[1]):
-        if serving >= wanted:
-            break
-        if rep[f.STATUS, one] == f.DRAINING:
+        if more > 0 and rep[f.STATUS, one] == f.DRAINING:
             rep[f.STATUS, one] = f.ON
-        elif rep[f.STATUS, one] == f.OFF:
-            rep[f.STATUS, one], rep[f.UP_AT, one] = f.STARTING, time + settings[f.STARTUP]
+            more -= 1
+    for one in range(rep.shape[1]):
+        if more > 0 and rep[f.STATUS, one] == f.OFF and rep[f.BARRED, one] <= time:
+            rep[f.STATUS, one], rep[f.UP_AT, one] = f.STARTING, time + a.settings[f.STARTUP]
             rep[f.PAID_FROM, one] = time
             rep[f.STARTS, one] += 1
-        else:
-            continue
-        serving += 1
-    if time - settings[f.LOW_SINCE] < settings[f.STABLE]:
-        return
+            more -= 1
+
+
+@kernel
+def drain(a: Fleet, fewer: int, time: int) -> None:
+    """Stop so many replicas, the last ones first; those that have not started yet at once."""
+    rep = a.replica
     for one in range(rep.shape[1] - 1, -1, -1):
-        if serving <= wanted:
-            break
-        if rep[f.STATUS, one] == f.ON:
-            rep[f.STATUS, one] = f.DRAINING
-            serving -= 1
-    settings[f.LOW_SINCE] = time
+        if fewer > 0 and rep[f.STATUS, one] == f.STARTING:
+            stop(a, one, time)
+            fewer -= 1
+        elif fewer > 0 and rep[f.STATUS, one] == f.ON:
+            rep[f.STATUS, one], rep[f.UP_AT, one] = f.DRAINING, time
+            fewer -= 1
 
 
 @kernel
@@ -359,13 +466,36 @@ def until_event(c: Core, b: Blocks, t: Costs, w: Record, a: Fleet, time: int) ->
                 first, second, who = soon, first, one
             elif soon < second:
                 second = soon
-        if w.counts[s.HEAP] > 0 and w.heap[0, 0] <= first and w.heap[0, 0] < time:
-            return int(w.heap[0, 0])
+        if w.counts[s.HEAP] > 0:
+            if w.heap[0, 0] <= first and w.heap[0, 0] < time:
+                return int(w.heap[0, 0])
+            second = min(second, w.heap[0, 0])
         if who < 0:
             return time
-        if w.counts[s.HEAP] > 0:
-            second = min(second, w.heap[0, 0])
-        advance(c, b, t, w, who, max(second, first + 1))
+        follow(c, b, t, w, a, who, max(second, first + 1))
+
+
+@kernel
+def follow(c: Core, b: Blocks, t: Costs, w: Record, a: Fleet, one: int, until: int) -> None:
+    """Run a replica through its decisions before a time, or to the first that sends something.
+
+    What an end causes at once is sent between the end and the decision that follows it.
+    """
+    counts, heap = w.counts, w.heap
+    while True:
+        time = next_time(c, one)
+        if time >= until:
+            return
+        end_batch(c, b, w, one, time)
+        sent = False
+        while counts[s.HEAP] > 0 and heap[0, 0] <= time:
+            sent = True
+            route(c, b, t, w, a, pop(w), time)
+        refill(c, b, t, w, one, time)
+        if sent or (counts[s.HEAP] > 0 and heap[0, 0] < until):
+            return
+        if may_jump(c, one):
+            jump(c, b, t, w, one, until)
 
 
 @kernel
@@ -373,7 +503,7 @@ def control(
     c: Core, b: Blocks, w: Record, a: Fleet, time: int, event: int, tick: int
 ) -> tuple[int, int]:
     """Failures and autoscaling due at a time; returns the next failure and the next tick."""
-    settle(c, b, a, time)
+    settle(c, b, w, a, time)
     while event < a.failures.shape[1] and a.failures[0, event] <= time:
         fail(c, b, w, a, a.failures[1, event], time, a.failures[2, event])
         event += 1
@@ -384,46 +514,62 @@ def control(
 
 
 @kernel
-def unfinished(c: Core, w: Record) -> bool:
-    """True while a request is on its way."""
-    return bool(w.counts[s.HEAP] > 0 or c.g[s.OUTSTANDING].max() > 0)
+def unfinished(c: Core, w: Record, a: Fleet) -> bool:
+    """True while a request is on its way, and one that is kept can hope for a replica."""
+    if w.counts[s.HEAP] > 0 or c.g[s.OUTSTANDING].max() > 0:
+        return True
+    if a.settings[f.KEPT] < 0:
+        return False
+    hope = next_up(a) < s.NEVER
+    for one in range(a.replica.shape[1]):
+        off = a.replica[f.STATUS, one] in (f.OFF, f.DRAINING)
+        if off and a.settings[f.SCALED] > 0 and a.replica[f.BARRED, one] < s.NEVER:
+            hope = True
+    return bool(hope)
+
+
+@kernel
+def is_lazy(a: Fleet) -> bool:
+    """True where a replica's past is enough to choose one, so that none needs to keep pace."""
+    settings = a.settings
+    stateless = settings[f.ROUTER] in (ROUND_ROBIN, RANDOM, AFFINITY)
+    free = settings[f.CAUSING] == 0 and settings[f.MOST] == 0 and settings[f.SCALED] == 0
+    return bool(stateless and free and a.failures.shape[1] == 0)
 
 
 @free_kernel
 def run_cluster(c: Core, b: Blocks, t: Costs, w: Record, a: Fleet) -> None:
     """All requests through all replicas, in the order of time."""
-    counts, heap, order = w.counts, w.heap, w.order
-    begun = order.size if counts[s.NEXT] < 0 else counts[s.NEXT]
-    place, event = 0, 0
+    counts, heap, line = w.counts, w.heap, w.order
+    begun = line.size if counts[s.NEXT] < 0 else counts[s.NEXT]
+    place, event, lazy = 0, 0, is_lazy(a)
     tick = a.settings[f.INTERVAL] if a.settings[f.SCALED] > 0 else s.NEVER
-    stateless = a.settings[f.ROUTER] in (ROUND_ROBIN, RANDOM, AFFINITY)
-    lazy = stateless and a.settings[f.CAUSING] == 0 and a.settings[f.MOST] == 0
-    lazy = lazy and tick == s.NEVER and a.failures.shape[1] == 0
     while True:
-        arrival = c.r[s.ARRIVAL, order[place]] if place < begun else s.NEVER
-        time = arrival
-        if counts[s.HEAP] > 0:
-            time = min(time, heap[0, 0])
-        controlled = s.NEVER
-        if event < a.failures.shape[1]:
-            controlled = a.failures[0, event]
-        if tick < s.NEVER and (place < begun or unfinished(c, w)):
-            controlled = min(controlled, tick)
-        time = min(time, controlled, next_up(a))
-        if not lazy:
-            time = until_event(c, b, t, w, a, time)
-        if time == s.NEVER:
+        arrival = c.r[s.ARRIVAL, line[place]] if place < begun else s.NEVER
+        if lazy:
+            if arrival == s.NEVER:
+                break
+            route(c, b, t, w, a, line[place], arrival)
+            place += 1
+            continue
+        time = min(arrival, heap[0, 0]) if counts[s.HEAP] > 0 else arrival
+        if place < begun or unfinished(c, w, a):
+            time = min(time, tick)
+            if event < a.failures.shape[1]:
+                time = min(time, a.failures[0, event])
+            time = min(time, next_up(a))
+        time = until_event(c, b, t, w, a, time)
+        if time == s.NEVER or (place >= begun and not unfinished(c, w, a)):
             break
-        if not lazy:
-            event, tick = control(c, b, w, a, time, event, tick)
+        event, tick = control(c, b, w, a, time, event, tick)
         if counts[s.HEAP] > 0 and heap[0, 0] <= time:
             route(c, b, t, w, a, pop(w), time)
         elif arrival <= time:
-            request = order[place]
             place += 1
-            route(c, b, t, w, a, request, time)
+            route(c, b, t, w, a, line[place - 1], time)
     for one in range(c.g.shape[1]):
         advance(c, b, t, w, one, s.NEVER)
+    settle(c, b, w, a, c.g[s.END].max())
     finish_samples(c, w)
 
 

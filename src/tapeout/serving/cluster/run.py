@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tapeout.constants import HOUR_S
-from tapeout.errors import InfeasibleError
-from tapeout.numerics import Floats, Ints
+from tapeout.numerics import Ints
 from tapeout.serving.cluster import state as f
+from tapeout.serving.cluster.checks import check_cluster
 from tapeout.serving.cluster.state import Fleet
 from tapeout.serving.cluster.types import Cluster, ClusterRun, Kind, ReplicaTable
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.arrays import Arrays, Watch, build
-from tapeout.serving.engine.job import Job
+from tapeout.serving.engine.job import LONGEST_S, Job
 from tapeout.serving.engine.outcome import outcome
-from tapeout.serving.engine.types import PS_PER_S
+from tapeout.serving.engine.types import PS_PER_S, Log
+
+EVENTS = 4  # of a request, unless it is preempted or sent again
 
 
 def run_cluster(
-    job: Job, cluster: Cluster, *, client: Ints | None = None, samples_s: float = 0.0
+    job: Job,
+    cluster: Cluster,
+    *,
+    client: Ints | None = None,
+    samples_s: float = 0.0,
+    log: bool = False,
 ) -> ClusterRun:
     """Run a job through a cluster.
 
@@ -32,49 +41,43 @@ def run_cluster(
         For the router with affinity.
     samples_s : float
         Interval of the timeline; 0: none. [s]
+    log : bool
+        Keep the events of every request.
 
     Raises
     ------
-    InfeasibleError
-        Nothing to send requests to, unlike block sizes, or a setting out of bounds.
+    ProblemsError
+        Nothing to send requests to, unlike block sizes, or settings out of bounds; all of them.
     """
     from tapeout.serving.cluster import _kernels as kernels  # noqa: PLC0415 - loads the compiler
 
-    _check(cluster)
+    check_cluster(cluster)
     kinds = cluster.kinds
     kind = np.repeat(np.arange(len(kinds)), [one.replicas for one in kinds])
-    watch = Watch(samples_s=samples_s, restarts=True)
-    held = build(job, [one.rules for one in kinds], [one.table for one in kinds], kind, watch)
-    if client is not None:
-        held.core.r[s.CLIENT] = client
-    fleet = _fleet(cluster, job, kind)
-    kernels.run_cluster(*held, fleet)
-    return _result(job, cluster, held, fleet, samples_s)
-
-
-def _check(cluster: Cluster) -> None:
-    if not cluster.kinds or min(one.replicas for one in cluster.kinds) < 1:
-        raise InfeasibleError("a cluster needs a kind of replica, and one replica of each kind")
-    if len({one.rules.block_tokens for one in cluster.kinds}) > 1:
-        raise InfeasibleError("kinds have unlike block sizes; give them one")
-    if min(one.weight for one in cluster.kinds) <= 0.0:
-        raise InfeasibleError("the weight of a kind is above 0")
-    scaler = cluster.autoscaler
-    total = sum(one.replicas for one in cluster.kinds)
-    if scaler and not (scaler.target > 0.0 and scaler.interval_s > 0.0):
-        raise InfeasibleError("an autoscaler needs a target and an interval above 0")
-    if scaler and not 1 <= scaler.least <= total:
-        raise InfeasibleError(f"an autoscaler keeps 1 to {total} replicas, not {scaler.least}")
+    rules, tables = [one.rules for one in kinds], [one.table for one in kinds]
+    events = EVENTS * job.prompt.size + 2 if log else 0
+    while True:
+        watch = Watch(samples_s=samples_s, log_events=events, routed=True)
+        held = build(job, rules, tables, kind, watch)
+        if client is not None:
+            held.core.r[s.CLIENT] = client
+        fleet = _fleet(cluster, job, kind)
+        kernels.run_cluster(*held, fleet)
+        logged = int(held.record.counts[s.LOGGED])
+        if not log or logged <= events:
+            return _result(job, cluster, held, fleet, samples_s)
+        events = logged  # preemptions and failures made more events than there was room for
 
 
 def _ps(time_s: float) -> int:
-    return round(time_s * PS_PER_S) if time_s < 9e6 else s.NEVER
+    return round(time_s * PS_PER_S) if time_s < LONGEST_S else s.NEVER
 
 
 def _fleet(cluster: Cluster, job: Job, kind: Ints) -> Fleet:
     settings = np.zeros(f.SETTINGS, np.int64)
     settings[f.ROUTER], settings[f.RANDOM_SEED] = int(cluster.router), cluster.seed
-    settings[f.AGE], settings[f.SEEN_BEAT] = _ps(cluster.information_age_s), -1
+    settings[f.AGE] = _ps(cluster.information_age_s)
+    settings[[f.SEEN_BEAT, f.KEPT, f.KEPT_LAST]] = -1
     settings[f.DETECTION] = max(_ps(cluster.detection_s), 1)
     settings[f.CAUSING] = int(job.in_flight > 0 or bool((job.parent >= 0).any()))
     if cluster.admission:
@@ -120,35 +123,41 @@ def _failures(cluster: Cluster, kind: Ints) -> Ints:
     names = [one.name for one in cluster.kinds]
     rows: list[tuple[int, int, int]] = []
     for one in cluster.failures:
-        if one.replica >= 0:
-            hit = [one.replica]
-        elif one.kind in names:
+        hit = [one.replica]
+        if one.replica < 0:
             hit = np.flatnonzero(kind == names.index(one.kind)).tolist()
-        else:
-            raise InfeasibleError(f"a failure names the kind {one.kind!r}, which is not there")
-        if max(hit) >= kind.size or one.until_s < one.at_s or one.at_s < 0.0:
-            raise InfeasibleError(
-                f"a failure is of replica {max(hit)} of {kind.size}, or ends early"
-            )
         rows += [(_ps(one.at_s), place, _ps(one.until_s)) for place in hit]
     return np.array(sorted(rows), np.int64).reshape(-1, 3).T.copy()
 
 
 def _result(job: Job, cluster: Cluster, held: Arrays, fleet: Fleet, samples_s: float) -> ClusterRun:
-    simulation = outcome(job, held, [one.table for one in cluster.kinds], samples_s)
     g, rep = held.core.g, fleet.replica
-    end_ps = int(g[s.END].max(initial=0))
     running = rep[f.STATUS] != f.OFF
-    paid: Floats = (rep[f.PAID] + np.where(running, end_ps - rep[f.PAID_FROM], 0)) / PS_PER_S
+    since = np.maximum(int(g[s.END].max(initial=0)) - rep[f.PAID_FROM], 0)
+    paid_ps: Ints = rep[f.PAID] + np.where(running, since, 0)
+    simulation = outcome(job, held, [one.table for one in cluster.kinds], samples_s, paid_ps)
     return ClusterRun(
-        simulation=simulation,
+        simulation=replace(simulation, log=_in_order(simulation.log)),
         replicas=ReplicaTable(
             kind=g[s.KIND],
             requests=g[s.FINISHED],
             busy_s=g[s.BUSY] / PS_PER_S,
-            paid_s=np.maximum(paid, 0.0),
+            paid_s=paid_ps / PS_PER_S,
             starts=rep[f.STARTS],
             failures=rep[f.FAILURES],
         ),
         tries=held.core.r[s.TRIES],
+    )
+
+
+def _in_order(log: Log | None) -> Log | None:
+    """Events in order of time: replicas that no other waits for run ahead of the rest."""
+    if log is None:
+        return None
+    order = np.argsort(log.time_ps, kind="stable")
+    return Log(
+        kind=log.kind[order],
+        time_ps=log.time_ps[order],
+        request=log.request[order],
+        value=log.value[order],
     )

@@ -9,16 +9,19 @@ from tapeout.serving.engine.state import F64, I64
 # Places of the settings
 (
     ROUTER, RANDOM_SEED, AGE, MOST, RETRIES, BACKOFF, SCALED, INTERVAL, LEAST, STARTUP, STABLE,
-    DETECTION, CAUSING, SEEN_BEAT, NEXT_ROUND, LOW_SINCE,
-) = range(16)  # fmt: skip
-SETTINGS = 16
+    DETECTION, CAUSING, SEEN_BEAT, NEXT_ROUND, LOW_SINCE, SUFFICED, KEPT, KEPT_LAST,
+) = range(19)  # fmt: skip
+SETTINGS = 19
 
 # Places of the real settings
 LOAD_TOKENS, TTFT_PS, TPOT_PS, TARGET = range(4)
 
 # Places of a replica
-STATUS, UP_AT, PAID_FROM, PAID, STARTS, FAILURES, KNOWN, SINCE_SENT, LOST_AT = range(9)
-REPLICA_PLACES = 9
+(
+    STATUS, UP_AT, PAID_FROM, PAID, STARTS, FAILURES, KNOWN, SINCE_SENT, LOST_AT, BARRED,
+    SEEN_RUNNING, SEEN_KEYS, SEEN_OWED, SEEN_END,
+) = range(14)  # fmt: skip
+REPLICA_PLACES = 14
 OFF, STARTING, ON, DRAINING, LOST, DOWN = range(6)  # status
 
 # Places of a kind

@@ -217,12 +217,14 @@ def tell(c: Core, w: Record, request: int, time: int) -> None:
     r, counts, order = c.r, w.counts, w.order
     child = r[s.CHILD, request]
     while child >= 0:
-        push(w, max(r[s.ARRIVAL, child], time + r[s.THINK, child]), child)
+        r[s.ARRIVAL, child] = max(r[s.ARRIVAL, child], time + r[s.THINK, child])
+        push(w, r[s.ARRIVAL, child], child)
         child = r[s.SIBLING, child]
     following = counts[s.NEXT]
     if 0 <= following < order.size:
         one = int(order[following])
-        push(w, time + r[s.THINK, one], one)
+        r[s.ARRIVAL, one] = time + r[s.THINK, one]
+        push(w, r[s.ARRIVAL, one], one)
         counts[s.NEXT] = following + 1
 
 
@@ -510,15 +512,27 @@ def caused(c: Core, w: Record, time: int) -> None:
 @inlined
 def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
     """One decision time of a replica: end the oldest batch, take in arrivals, fill the queue."""
-    rules, g, counts = c.rules, c.g, w.counts
-    kind = g[s.KIND, replica]
+    end_batch(c, b, w, replica, time)
+    if w.counts[s.HEAP] > 0 and w.counts[s.ROUTED] == 0:
+        caused(c, w, time)
+    refill(c, b, t, w, replica, time)
+
+
+@kernel
+def end_batch(c: Core, b: Blocks, w: Record, replica: int, time: int) -> None:
+    """First part of a decision time: what is over by then."""
     pass_time(c, w, replica, time)
     join(c, replica, time)
     publish(c, replica, time)
-    if g[s.QUEUED, replica] > 0:
+    if c.g[s.QUEUED, replica] > 0:
         retire(c, b, w, replica)
-    if counts[s.HEAP] > 0 and g.shape[1] == 1:  # routers send what several replicas get
-        caused(c, w, time)
+
+
+@kernel
+def refill(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
+    """Second part: take in arrivals and decide."""
+    rules, g = c.rules, c.g
+    kind = g[s.KIND, replica]
     join(c, replica, time + 1)
     while g[s.QUEUED, replica] <= rules[kind, s.DEPTH]:
         if not fill(c, b, t, w, replica):
@@ -529,7 +543,7 @@ def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> No
 def advance(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> None:
     """Run a replica through every decision before a time."""
     counts, heap = w.counts, w.heap
-    alone = c.g.shape[1] == 1
+    alone = counts[s.ROUTED] == 0  # else a router sends what ends have caused
     while True:
         time = next_time(c, replica)
         if alone and counts[s.HEAP] > 0 and heap[0, 0] < min(time, until):

@@ -34,7 +34,7 @@ class Watch(NamedTuple):
     samples_s: float = 0.0
     log_events: int = 0
     jump: bool = True
-    restarts: bool = False  # requests may be sent again
+    routed: bool = False  # a router sends the requests, and may send one again
 
 
 def check(rules: Rules) -> None:
@@ -233,7 +233,8 @@ def _record(job: Job, after: Turns, rules: Sequence[Rules], replicas: int, watch
     counts = np.zeros(at.COUNT_FIELDS, np.int64)
     counts[at.NEXT] = min(job.in_flight, order.size) if job.in_flight else -1
     counts[at.EVERY] = round(watch.samples_s * PS_PER_S)
-    again = watch.restarts or job.in_flight or (parent >= 0).any()
+    counts[at.ROUTED] = int(watch.routed)
+    again = watch.routed or job.in_flight or (parent >= 0).any()
     caused = arrival.size if again else 1
     return Record(
         counts=counts,

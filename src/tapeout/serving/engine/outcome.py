@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapeout.errors import InfeasibleError
-from tapeout.numerics import Floats
+from tapeout.numerics import Floats, Ints
 from tapeout.serving.engine import state as at
 from tapeout.serving.engine.arrays import Arrays, turns
 from tapeout.serving.engine.job import Job
@@ -22,8 +22,24 @@ from tapeout.serving.engine.types import (
 )
 
 
-def outcome(job: Job, held: Arrays, tables: Sequence[StepTable], samples_s: float) -> Simulation:
+def outcome(
+    job: Job,
+    held: Arrays,
+    tables: Sequence[StepTable],
+    samples_s: float,
+    paid_ps: Ints | None = None,
+) -> Simulation:
     """Tables of a run that has ended.
+
+    Parameters
+    ----------
+    job : Job
+    held : Arrays
+    tables : sequence of StepTable
+        One for each kind of replica.
+    samples_s : float
+    paid_ps : array of int, shape (replica,), optional
+        Time for which a replica was there; idle power counts in it. Default: the whole run.
 
     Raises
     ------
@@ -36,7 +52,7 @@ def outcome(job: Job, held: Arrays, tables: Sequence[StepTable], samples_s: floa
     count = int(held.record.counts[at.LOGGED])
     return Simulation(
         requests=_requests(job, held),
-        totals=_totals(held, tables, end_ps),
+        totals=_totals(held, tables, end_ps, paid_ps),
         timeline=timeline,
         log=None
         if log.shape[1] == 0
@@ -77,18 +93,21 @@ def _requests(job: Job, held: Arrays) -> RequestTable:
     )
 
 
-def _totals(held: Arrays, tables: Sequence[StepTable], end_ps: int) -> RunTotals:
+def _totals(
+    held: Arrays, tables: Sequence[StepTable], end_ps: int, paid_ps: Ints | None
+) -> RunTotals:
     g = held.core.g
     real = held.record.real.sum(axis=0)
     idle_w = np.array([one.idle_w for one in tables])[g[at.KIND]]
-    idle_ps = np.maximum(end_ps - g[at.BUSY], 0)
+    there_ps = end_ps if paid_ps is None else paid_ps
+    idle_ps = np.maximum(there_ps - g[at.BUSY], 0)
 
     def total(place: int) -> int:
         return int(g[place].sum())
 
     return RunTotals(
         steps=total(at.STEPS),
-        busy_s=float(g[at.BUSY].mean()) / PS_PER_S,
+        busy_s=float(g[at.BUSY].sum()) / PS_PER_S,
         end_s=end_ps / PS_PER_S,
         scheduled_tokens=total(at.DONE_TOKENS),
         hit_tokens=total(at.HITS),
@@ -98,8 +117,8 @@ def _totals(held: Arrays, tables: Sequence[StepTable], end_ps: int) -> RunTotals
         energy_j=float(real[at.JOULES] + (idle_w * idle_ps).sum() / PS_PER_S),
         running_s=float(real[at.RUNNING_PS]) / PS_PER_S,
         blocks_s=float(real[at.BLOCKS_PS]) / PS_PER_S,
-        peak_blocks=int(g[at.PEAK_BLOCKS].max(initial=0)),
-        peak_running=int(g[at.PEAK_RUNNING].max(initial=0)),
+        peak_blocks=total(at.PEAK_BLOCKS),
+        peak_running=total(at.PEAK_RUNNING),
     )
 
 

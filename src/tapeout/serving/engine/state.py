@@ -28,9 +28,9 @@ NEVER = int(np.iinfo(np.int64).max)
 (
     ARRIVAL, HOST, PROMPT, OUTPUT, LOADED, THINK, OWN, CHILD, SIBLING, CLIENT,
     COMPUTED, MADE, HELD, AFTER, READY, SCHEDULED, FIRST, LAST, HIT, PREEMPTS, WAITED, SINCE, SLOT,
-    RANK, TRIES,
-) = range(25)  # fmt: skip
-REQUEST_FIELDS = 25
+    RANK, TRIES, REFUSALS,
+) = range(26)  # fmt: skip
+REQUEST_FIELDS = 26
 
 # Places of a rank; those with S_ are sums over the batch decided last
 (
@@ -59,8 +59,8 @@ JOULES, RUNNING_PS, BLOCKS_PS = range(3)
 REAL_FIELDS = 3
 
 # Places of the counts of a run
-HEAP, LOGGED, NEXT, LOST, SENT, EVERY, GIVE_UP = range(7)
-COUNT_FIELDS = 7
+HEAP, LOGGED, NEXT, LOST, SENT, EVERY, GIVE_UP, ROUTED = range(8)
+COUNT_FIELDS = 8
 
 # Places of a sample of the timeline
 T_RUNNING, T_WAITING, T_BLOCKS, T_PROMPT, T_OUTPUT = range(5)
