@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tapeout.cli import simulate_cluster as many
 from tapeout.cli import simulate_options as o
 from tapeout.cli.simulate_traffic import Asked, traffic_of
 from tapeout.errors import Problem, ProblemsError, TapeoutError
@@ -43,6 +44,9 @@ def simulate(
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
     layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False,
     drafts: o.Drafts = 0, acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03,
+    router: many.Router = "", information_age: many.InformationAge = 0.0,
+    autoscale: many.Autoscale = "", admission: many.Admission = "", fail: many.Fail = None,
+    also: many.Also = None, usd_per_hour: many.Price = 0.0,
     calibration: o.Calibration = None, slo: o.Slo = "",
     max_load: o.MaxLoad = False, attainment: o.Attainment = 0.0, warm_up: o.WarmUp = 0.0,
     seed: o.Seed = 0, roofline: o.Roofline = False, overlay: o.Overlay = None,
@@ -59,13 +63,14 @@ def simulate(
 
       tapeout simulate mooncake.jsonl --chip b200 --model gpt-oss-120b --speed 2 --replicas 4
 
-      tapeout simulate spec.toml --chip h100 --model llama-3.1-8b --policy sarathi --json
-
       tapeout simulate --chip h100 --model llama-3.1-8b --in-flight 64 --report run.html
 
       tapeout simulate --chip h100 --model llama-3.1-8b --rate 9 --prefill-replicas 2 --drafts 3
 
       tapeout simulate --chip h100 --model llama-3.1-8b --max-load --slo ttft_p90=1,tpot_p90=0.05
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --replicas 4 --rate 40 --router prefix
+      --fail at=20,until=40,replica=3 --slo ttft_p90=2
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     limits: dict[str, object] = {
@@ -80,11 +85,15 @@ def simulate(
     engine = _Engine(placed, limits, prefill, roofline, calibration)
     asked = Asked(
         path=trace, rate=rate, thin=thin, speed=speed, requests=requests, duration_s=duration,
-        in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len,
+        in_flight=in_flight, form=trace_format, sort=sort, max_model_len=max_model_len, seed=seed,
         input_tokens=input_tokens, output_tokens=output_tokens, length_cv=length_cv, cv=cv,
-        seed=seed,
     )  # fmt: skip
-    how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed)
+    given = many.Given(
+        router=router, autoscale=autoscale, fail=tuple(fail or ()), admission=admission,
+        also=tuple(also or ()), information_age_s=information_age, usd_per_hour=usd_per_hour,
+        by_client=by_client, limited="ttft" in slo or "tpot" in slo,
+    )  # fmt: skip
+    how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
     try:
         _check(engine, files)
         with _progress(show=not quiet and not as_json) as tell:
@@ -117,6 +126,8 @@ def _largest(
              "are of one run, and a search makes many", "run the rate that --max-load gives"),
             (engine.prefill.given, "--prefill-...", "a pool of its own is not searched yet",
              "leave it out, or run rates one by one"),
+            (how.many.wanted, "--router and other options of many replicas",
+             "are of one run, and a search makes many", "leave them out"),
         )
         if wrong
     ]  # fmt: skip
@@ -207,6 +218,17 @@ class _Engine:
             stream_first=self.prefill.stream_first,
         )
 
+    def beside(
+        self, chip: str, parallelism: str, precision: str | None, replicas: int
+    ) -> Deployment:
+        """The same model and limits on another chip, its cache estimated."""
+        from tapeout.cli.deploy import Limits, deployment_of, placement_of  # noqa: PLC0415
+
+        model, _, _, usual, overlay = self.placed
+        place = placement_of([model], chip, parallelism, precision or usual, overlay)
+        limits = self.limits | {"replicas": replicas, "kv_blocks": None}
+        return deployment_of(place, Limits(**limits))  # type: ignore[arg-type]
+
     def timing(self) -> TimingModel:
         from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415
 
@@ -221,6 +243,7 @@ class _How:
     warm_up_s: float
     by_client: bool
     seed: int
+    many: many.Given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,12 +351,14 @@ def _run(
     from tapeout.serving.simulate import simulate as run  # noqa: PLC0415
 
     objective = parse_objective(how.slo) if how.slo else Objective()
+    asked = many.asked_of(how.many, engine.beside)
     options = Options(
         in_flight=traffic.in_flight,
         warm_up_s=how.warm_up_s,
         samples_s=AUTO if files.over_time else 0.0,
         log=files.report is not None or files.chrome_trace is not None,
         by_client=how.by_client,
+        cluster=asked,
         adjust=engine.adjust(),
         apart=engine.apart(),
         notes=(*traffic.notes, *engine.notes()),
@@ -356,6 +381,24 @@ STAGES = {
     "measure": "measuring",
     "write": "writing",
 }
+
+
+def _answer(
+    asked: Asked, engine: _Engine, how: _How, files: _Files, *, quiet: bool, as_json: bool
+) -> None:
+    """Run, write and print; status 2 where something is wrong."""
+    try:
+        _check(engine, files)
+        with _progress(show=not quiet and not as_json) as tell:
+            traffic = traffic_of(asked)
+            result = _run(traffic, engine, how, files, tell)
+            written = files.write(result, tell)
+    except TapeoutError as error:
+        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from error
+    _print(result, as_json=as_json)
+    for path in written:
+        typer.echo(f"Wrote {path}", err=as_json)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tapeout.serving.summary import STATISTICS
 
 if TYPE_CHECKING:
     from tapeout.serving.intervals import Estimate
+    from tapeout.serving.many import ClusterSummary
     from tapeout.serving.simulate import SimulationResult
     from tapeout.serving.summary import LimitCheck, Summary
 
@@ -39,6 +40,8 @@ def show(result: SimulationResult) -> None:
     _limits(console, summary)
     _pairs(console, "Load", _load(result))
     _pairs(console, "Engine", _engine(result))
+    if result.cluster is not None:
+        show_cluster(console, result.cluster, result.summary.attainment)
     _pairs(console, "Settings", _settings(result))
     for text in result.setup.notes:
         console.print(f"  [dim]{escape(text)}[/dim]")
@@ -49,11 +52,13 @@ def _headline(result: SimulationResult) -> str:
     chips = result.setting.chips
     replicas = f"{count} replicas, " if count > 1 else ""
     beside = chips - place.chips * count
-    if beside:
+    if result.cluster is not None:
+        replicas += "".join(f"beside {one.name}, " for one in result.cluster.kinds[1:])
+    elif beside:
         replicas += f"decoding beside {beside} prefill chip{'s' if beside > 1 else ''}, "
     return (
         f"[bold]{escape(place.architecture.name)} on {escape(place.system.chip.name)}[/bold]:"
-        f" {escape(in_words(place))}, {replicas}{chips} chip{'s' if chips > 1 else ''},"
+        f" {escape(in_words(place))}, {escape(replicas)}{chips} chip{'s' if chips > 1 else ''},"
         f" {result.summary.requests:,} requests"
     )
 
@@ -236,3 +241,35 @@ def _pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> Non
     for name, text in rows:
         table.add_row(f"  {name}", text)
     console.print(table)
+
+
+def show_cluster(console: Console, cluster: ClusterSummary, attainment: Estimate) -> None:
+    """Print the kinds of replicas, failures and tries."""
+    table = Table(
+        title=f"Replicas behind the router {cluster.router}",
+        title_justify="left",
+        box=None,
+        padding=NARROW,
+    )
+    table.add_column("")
+    heads = ("replicas", "requests", "busy", "paid h", "output tokens/s", "USD/Mtok", "failures")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for one in cluster.kinds:
+        table.add_row(
+            f"  {escape(one.name)}",
+            f"{one.replicas:,}",
+            f"{one.requests:,}",
+            _percent(one.busy_fraction),
+            number(one.paid_h),
+            number(one.output_tokens_per_s),
+            number(one.usd_per_mtok),
+            f"{one.failures:,}",
+        )
+    console.print(table)
+    again = f"{cluster.tries:,} in all, {cluster.sent_again:,} requests more than once"
+    rows = [("tries", f"{again}, {cluster.dropped:,} dropped")]
+    if cluster.without_failures is not None and not math.isnan(attainment.value):
+        without = _share(cluster.without_failures)
+        rows.append(("attainment", f"{_share(attainment)}; without the failures {without}"))
+    _pairs(console, "", rows)

@@ -14,6 +14,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.perf import PhysicalModel, TimingModel, in_words, step_mix
 from tapeout.serving.engine.job import Front
 from tapeout.serving.engine.types import PS_PER_S, Simulation, StepTable
+from tapeout.serving.many import Asked, ClusterSummary, Many
 from tapeout.serving.metrics import Setting, check_setting, met_objective, summarise
 from tapeout.serving.objectives import Flags, Objective
 from tapeout.serving.replicas import Fleet, Runner, Task, run_split, silent
@@ -56,7 +57,9 @@ class Options:
     runner : Runner, optional
         Of one replica; default: the compiled engine.
     fleet : Fleet
-        How replicas share the trace.
+        How replicas share the trace where no `cluster` is asked for.
+    cluster : Asked, optional
+        Router, scaling, failures, admission, other kinds. `runner` counts for nothing then.
     adjust : callable, optional
         Changes the step table and the time before the scheduler, as a calibration does.
     apart : Apart, optional
@@ -74,6 +77,7 @@ class Options:
     by_client: bool = False
     runner: Runner | None = None
     fleet: Fleet = run_split
+    cluster: Asked | None = None
     adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
     apart: Apart | None = None
     notes: tuple[str, ...] = ()
@@ -110,6 +114,7 @@ class SimulationResult:
         What the summary was measured against.
     timing : Timing
     seed : int
+    cluster : ClusterSummary, optional
     """
 
     deployment: Deployment
@@ -120,6 +125,7 @@ class SimulationResult:
     setting: Setting
     timing: Timing
     seed: int
+    cluster: ClusterSummary | None = None
 
     @property
     def met(self) -> Flags:
@@ -156,6 +162,7 @@ class SimulationResult:
             "seed": self.seed,
             "slo": self.setting.objective.words,
             "notes": list(self.setup.notes),
+            "cluster": None if self.cluster is None else self.cluster.to_dict(),
         } | self.summary.to_dict()
 
     @property
@@ -202,6 +209,11 @@ def simulate(
     """
     chosen = options or Options()
     _check(deployment, trace)
+    if chosen.apart is not None and chosen.cluster is not None:
+        raise InfeasibleError(
+            "a prefill pool of its own is not routed yet; leave it or the router and what goes"
+            " with it out"
+        )
     timing_model = model or PhysicalModel()
     setup, front = _setup(deployment, timing_model, trace, chosen)
     rules = replace(setup.rules, seed=setup.rules.seed + seed) if seed else setup.rules
@@ -219,20 +231,15 @@ def simulate(
         log=chosen.log,
         tell=chosen.tell,
     )
+    aim = objective or Objective()
     pools = _Pools.of(chosen, timing_model, trace)
-    setting = Setting(
-        chips=deployment.placement.chips * deployment.replicas + pools.chips,
-        blocks=rules.kv_blocks * rules.ranks * deployment.replicas + pools.blocks,
-        replicas=deployment.replicas + pools.replicas,
-        objective=objective or Objective(),
-        warm_up_s=chosen.warm_up_s,
-        in_flight=chosen.in_flight,
-        slo_class=trace.slo_class,
-        classes=trace.classes if trace.slo_class is not None else (),
-    )
+    many = _many(trace, task, chosen, (deployment, timing_model), aim)
+    setting = _setting(task, (deployment, pools), trace, aim, chosen.warm_up_s)
+    if many is not None:
+        setting = many.setting(setting)
     check_setting(setting)
     chosen.tell("simulate", 0.0)
-    simulation, said = pools.run(trace, task, deployment)
+    simulation, said = pools.run(trace, task, deployment) if many is None else (many.run(), ())
     chosen.tell("measure", 0.0)
     return SimulationResult(
         deployment=deployment,
@@ -243,6 +250,7 @@ def simulate(
         setting=setting,
         timing=_timing(timing_model, deployment, trace),
         seed=seed,
+        cluster=None if many is None else many.summary(setting),
     )
 
 
@@ -288,6 +296,45 @@ class _Pools:
         from tapeout.serving.apart import run_apart  # noqa: PLC0415  loads compiled code
 
         return run_apart(trace, task, self.apart, self.ready, deployment.placement)
+
+
+def _setting(
+    task: Task,
+    served: tuple[Deployment, _Pools],
+    trace: Trace,
+    objective: Objective,
+    warm_up_s: float,
+) -> Setting:
+    deployment, pools = served
+    return Setting(
+        chips=deployment.placement.chips * deployment.replicas + pools.chips,
+        blocks=task.rules.kv_blocks * task.rules.ranks * deployment.replicas + pools.blocks,
+        replicas=deployment.replicas + pools.replicas,
+        objective=objective,
+        warm_up_s=warm_up_s,
+        in_flight=task.in_flight,
+        slo_class=trace.slo_class,
+        classes=trace.classes if trace.slo_class is not None else (),
+    )
+
+
+def _many(
+    trace: Trace,
+    task: Task,
+    options: Options,
+    first: tuple[Deployment, TimingModel],
+    objective: Objective,
+) -> Many | None:
+    """Cluster, where one is asked for."""
+    if options.cluster is None:
+        return None
+    deployment, model = first
+    others = []
+    for one in options.cluster.others:
+        # a calibration is of the first deployment alone
+        setup, _ = _setup(one.deployment, model, trace, replace(options, adjust=None))
+        others.append((setup.rules, setup.table))
+    return Many.of(options.cluster, trace, task, (deployment, others), objective)
 
 
 def _check(deployment: Deployment, trace: Trace) -> None:

@@ -16,7 +16,9 @@ def kind(rules, table=None, **changes):
 
 def cluster(rules, table=None, *, replicas=2, router=Router.ROUND_ROBIN, **changes):
     """Cluster of one kind."""
-    return Cluster(**{"kinds": (kind(rules, table, replicas=replicas),), "router": router} | changes)
+    return Cluster(
+        **{"kinds": (kind(rules, table, replicas=replicas),), "router": router} | changes
+    )
 
 
 def single(**changes):

@@ -27,7 +27,7 @@ from tapeout.serving.engine._kernels import (
 )
 from tapeout.serving.engine.costing._kernels import decode_attention, row_cost, shared_cost
 from tapeout.serving.engine.pool._kernels import clear, hits
-from tapeout.serving.engine.scheduling._kernels import splitmix
+from tapeout.serving.engine.scheduling._kernels import PREEMPT, note, splitmix
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record
 
 ROUND_ROBIN, RANDOM, LEAST, TWO, AFFINITY, PREFIX, SLO, COST = range(8)
@@ -48,13 +48,11 @@ def see(c: Core, a: Fleet, one: int) -> None:
     rep[f.KNOWN, one], rep[f.SINCE_SENT, one] = g[s.OUTSTANDING, one], 0
     if a.settings[f.ROUTER] not in (SLO, COST):
         return
-    running, keys = 0, 0
-    first = g[s.FIRST_RANK, one]
+    keys, first = 0, g[s.FIRST_RANK, one]
     for rank in range(first, first + c.rules[g[s.KIND, one], s.RANKS]):
-        running += k[s.LENGTH, rank] + k[s.WAITING, rank]
         keys += k[s.S_KEYS, rank]
-    rep[f.SEEN_RUNNING, one], rep[f.SEEN_KEYS, one] = running, keys
-    rep[f.SEEN_OWED, one], rep[f.SEEN_END, one] = g[s.OWED, one], 0
+    rep[f.SEEN_KEYS, one], rep[f.SEEN_OWED, one] = keys, g[s.OWED, one]
+    rep[f.SEEN_END, one] = 0
     if g[s.QUEUED, one] > 0:
         newest = (g[s.OLDEST, one] + g[s.QUEUED, one] - 1) % 2
         rep[f.SEEN_END, one] = g[s.ENDS + newest, one]
@@ -96,12 +94,12 @@ def predicted(
     """Time to first token and per output token that a request would see at a replica [ps].
 
     The prompt waits for the steps that are queued and for the prompt tokens before it, computed at
-    the rate of full steps; then it decodes beside all that run and wait there.
+    the rate of full steps; then it decodes beside all that were sent there.
     """
     rep, kind = a.replica, c.g[s.KIND, one]
     ranks, cap = c.rules[kind, s.RANKS], c.rules[kind, s.CAP]
-    others = (rep[f.SEEN_RUNNING, one] + rep[f.SINCE_SENT, one]) // ranks
-    beside = min(others + 1, cap)
+    known = rep[f.KNOWN, one] + rep[f.SINCE_SENT, one]
+    beside = min(known // ranks + 1, cap)
     keys = max(rep[f.SEEN_KEYS, one] // ranks, beside * c.r[s.PROMPT, request])
     step, _ = row_cost(t, kind, beside, beside)
     attention, _ = decode_attention(t, kind, beside, keys)
@@ -109,8 +107,7 @@ def predicted(
     tpot = float(step + attention + shared)
     queued = max(float(rep[f.SEEN_END, one] - time), 0.0)
     owed = float(rep[f.SEEN_OWED, one]) / ranks + c.r[s.PROMPT, request]
-    known = float(rep[f.KNOWN, one] + rep[f.SINCE_SENT, one])
-    waiting = known * tpot if others >= cap else 0.0
+    waiting = float(known) * tpot if known // ranks >= cap else 0.0
     return queued + waiting + owed * a.kind[f.PREFILL_PS, kind] + tpot, tpot
 
 
@@ -174,12 +171,12 @@ def by_chance(c: Core, a: Fleet, request: int, two: int) -> int:
     if count == 0:
         return -1
     turn = 2 * c.r[s.TRIES, request]  # another draw for each try
-    pick = np.int64(draw(seed, request, turn) % np.uint64(count))
-    first = nth_open(a, pick)
+    pick = np.int64(draw(seed, request, turn) % np.uint64(count))  # signed: it is compared
+    first = nth_open(a, int(pick))
     if two == 0 or count == 1:
         return first
     other = np.int64(draw(seed, request, turn + 1) % np.uint64(count - 1))
-    second = nth_open(a, other + (1 if other >= pick else 0))
+    second = nth_open(a, int(other) + (1 if other >= pick else 0))
     return second if load_of(c, a, second) < load_of(c, a, first) else first
 
 
@@ -356,6 +353,7 @@ def lose(c: Core, b: Blocks, w: Record, one: int, again: int) -> None:
         for place in range(k[s.LENGTH, rank]):
             request = c.running[rank, place]
             r[s.SINCE, request] = g[s.NOW, one]  # those that waited have waited since before
+            note(w, PREEMPT, g[s.NOW, one], request, r[s.COMPUTED, request])
             restart(c, w, one, request, again)
         request = k[s.HEAD, rank]
         while request >= 0:

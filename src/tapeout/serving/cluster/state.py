@@ -19,9 +19,9 @@ LOAD_TOKENS, TTFT_PS, TPOT_PS, TARGET = range(4)
 # Places of a replica
 (
     STATUS, UP_AT, PAID_FROM, PAID, STARTS, FAILURES, KNOWN, SINCE_SENT, LOST_AT, BARRED,
-    SEEN_RUNNING, SEEN_KEYS, SEEN_OWED, SEEN_END,
-) = range(14)  # fmt: skip
-REPLICA_PLACES = 14
+    SEEN_KEYS, SEEN_OWED, SEEN_END,
+) = range(13)  # fmt: skip
+REPLICA_PLACES = 13
 OFF, STARTING, ON, DRAINING, LOST, DOWN = range(6)  # status
 
 # Places of a kind

@@ -1,0 +1,108 @@
+"""Many replicas on the command line: figures by kind, failures, and every mistake at once."""
+
+import json
+
+import typer
+from typer.testing import CliRunner
+
+from tapeout.cli.simulate import simulate
+
+APP = typer.Typer()
+APP.command()(simulate)
+
+QUICK = (
+    "--chip", "h100", "--model", "llama-3.1-8b", "--max-num-seqs", "16",
+    "--max-num-batched-tokens", "1024", "--input", "100", "--output", "20", "--requests", "150",
+    "--rate", "60", "--replicas", "3",
+)  # fmt: skip
+
+
+def run(*arguments):
+    given = [str(one) for one in (*QUICK, *arguments)]
+    return CliRunner().invoke(APP, given, env={"COLUMNS": "200"})
+
+
+def content(*arguments):
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_router_gives_a_table_by_kind():
+    done = run("--router", "least-outstanding", "--usd-per-hour", "3")
+    assert done.exit_code == 0, done.output
+    for text in ("behind the router least-outstanding", "paid h", "USD/Mtok", "150 in all"):
+        assert text in done.output, text
+
+
+def test_without_a_router_there_is_no_cluster_and_round_robin_is_the_same_run():
+    split, routed = content(), content("--router", "round-robin")
+    assert split["cluster"] is None
+    assert split["latency_s"] == routed["latency_s"]
+    assert routed["cluster"]["tries"] == 150
+
+
+def test_figures_of_kinds_add_up():
+    got = content(
+        "--router", "cost", "--slo", "ttft_p90=5,tpot_p90=0.5", "--usd-per-hour", "9",
+        "--also", "chip=mi300x,parallelism=tp1,replicas=2,usd_per_hour=2,name=amd",
+    )  # fmt: skip
+    kinds = got["cluster"]["kinds"]
+    assert [one["replicas"] for one in kinds] == [3, 2]
+    assert sum(one["requests"] for one in kinds) == 150
+    assert kinds[1]["name"] == "amd"
+    assert kinds[1]["requests"] == 150  # cheaper, and fast enough
+    hours, rate = kinds[1]["paid_h"], kinds[1]["output_tokens_per_s"]
+    end_s = hours / 2 * 3600
+    assert abs(kinds[1]["usd_per_mtok"] / (2 * hours / (rate * end_s / 1e6)) - 1) < 1e-9
+    assert kinds[0]["usd_per_mtok"] is None
+
+
+def test_failures_are_shown_beside_a_run_without_them():
+    limits = ("--slo", "e2e_p90=1")
+    got = content("--fail", "at=1,until=60,replica=0", *limits)
+    sound = content("--router", "round-robin", *limits)
+    many = got["cluster"]
+    assert many["kinds"][0]["failures"] == 1
+    assert many["sent_again"] > 0
+    without = many["slo_attainment_fraction_without_failures"]
+    assert without == sound["slo_attainment_fraction"]["value"]
+    assert got["slo_attainment_fraction"]["value"] < without
+    shown = run("--fail", "at=1,until=60,kind=" + many["kinds"][0]["name"], *limits).output
+    assert "without the failures" in shown
+
+
+def test_an_autoscaler_pays_for_less():
+    got = content("--autoscale", "target=64,least=1", "--usd-per-hour", "1")
+    whole = content("--router", "round-robin", "--usd-per-hour", "1")
+    paid, all_of_it = (one["cluster"]["kinds"][0]["paid_h"] for one in (got, whole))
+    assert paid < 0.5 * all_of_it
+
+
+def test_admission_drops_what_finds_no_room():
+    got = content("--admission", "most=1,retries=0")
+    assert got["cluster"]["dropped"] == got["rejected"] > 0
+
+
+def test_every_mistake_is_told_with_status_2():
+    done = run(
+        "--router", "best", "--autoscale", "least=x,goal=3", "--admission", "retries=1",
+        "--fail", "at=5", "--fail", "at=1,until=2,replica=1,kind=a", "--also", "parallelism=tp1",
+        "--also", "chip=nochip",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "10 problems" in done.output
+    for text in (
+        "'best'", "best: is not known", "least=x: is not a whole number", "knows no 'goal'",
+        "lacks target", "lacks most", "lacks until", "lacks chip", "is of nothing", "nochip",
+    ):  # fmt: skip
+        if text != "'best'":
+            assert text in done.output, text
+
+
+def test_mistakes_that_only_the_cluster_sees_end_in_status_2_too():
+    done = run("--fail", "at=9,until=2,replica=7", "--autoscale", "target=1,least=9")
+    assert done.exit_code == 2
+    assert "3 problems" in done.output
+    assert run("--router", "slo").exit_code == 2
+    assert run("--router", "prefix", "--by-client").exit_code == 2
