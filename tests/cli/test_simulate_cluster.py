@@ -106,3 +106,10 @@ def test_mistakes_that_only_the_cluster_sees_end_in_status_2_too():
     assert "3 problems" in done.output
     assert run("--router", "slo").exit_code == 2
     assert run("--router", "prefix", "--by-client").exit_code == 2
+
+
+def test_what_is_not_routed_yet_is_refused():
+    for others in (("--prefill-replicas", "1"), ("--max-load", "--slo", "ttft_p90=2")):
+        done = run("--router", "prefix", *others)
+        assert done.exit_code == 2, others
+        assert "leave" in done.output

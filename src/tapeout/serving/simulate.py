@@ -208,12 +208,7 @@ def simulate(
         A limit names a class that the trace does not have.
     """
     chosen = options or Options()
-    _check(deployment, trace)
-    if chosen.apart is not None and chosen.cluster is not None:
-        raise InfeasibleError(
-            "a prefill pool of its own is not routed yet; leave it or the router and what goes"
-            " with it out"
-        )
+    _check(deployment, trace, chosen)
     timing_model = model or PhysicalModel()
     setup, front = _setup(deployment, timing_model, trace, chosen)
     rules = replace(setup.rules, seed=setup.rules.seed + seed) if seed else setup.rules
@@ -337,7 +332,12 @@ def _many(
     return Many.of(options.cluster, trace, task, (deployment, others), objective)
 
 
-def _check(deployment: Deployment, trace: Trace) -> None:
+def _check(deployment: Deployment, trace: Trace, options: Options) -> None:
+    if options.apart is not None and options.cluster is not None:
+        raise InfeasibleError(
+            "a prefill pool of its own is not routed yet; leave it or the router and what goes"
+            " with it out"
+        )
     if not trace.requests:
         raise InfeasibleError("the trace has no requests; nothing to simulate")
     if deployment.replicas < 1:

@@ -518,7 +518,7 @@ def turn(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> No
     refill(c, b, t, w, replica, time)
 
 
-@kernel
+@inlined
 def end_batch(c: Core, b: Blocks, w: Record, replica: int, time: int) -> None:
     """First part of a decision time: what is over by then."""
     pass_time(c, w, replica, time)
@@ -528,7 +528,7 @@ def end_batch(c: Core, b: Blocks, w: Record, replica: int, time: int) -> None:
         retire(c, b, w, replica)
 
 
-@kernel
+@inlined
 def refill(c: Core, b: Blocks, t: Costs, w: Record, replica: int, time: int) -> None:
     """Second part: take in arrivals and decide."""
     rules, g = c.rules, c.g
