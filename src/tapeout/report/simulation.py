@@ -72,6 +72,9 @@ def write_simulation(result: SimulationResult, path: Path) -> None:
 def _title(result: SimulationResult) -> str:
     place, count = result.deployment.placement, result.deployment.replicas
     replicas = f", {count} replicas" if count > 1 else ""
+    if result.cluster is not None:
+        beside = (f", beside {one.replicas} of {one.name}" for one in result.cluster.kinds[1:])
+        replicas += "".join(beside)
     return f"{place.architecture.name} on {place.system.chip.name}, {in_words(place)}{replicas}"
 
 

@@ -111,7 +111,8 @@ class ClusterSummary:
     dropped : int
         Requests that admission control refused for good.
     without_failures : Estimate or None
-        Attainment of the same run without the failures; None where none were asked for.
+        Attainment of the same run without the failures; None where no failures or
+        limits were asked for.
     """
 
     router: str
@@ -317,7 +318,7 @@ class Many:
         """Figures by kind; with failures also the attainment without them."""
         assert self.found is not None
         without = None
-        if self.cluster.failures:
+        if self.cluster.failures and setting.objective.limits:
             sound = self._run(replace(self.cluster, failures=()), 0.0, log=False)
             without = summarise(sound.simulation, setting).attainment
         return cluster_summary(self.asked, self.found, self.cluster.kinds, self.job, without)

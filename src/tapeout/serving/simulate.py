@@ -328,7 +328,7 @@ def _many(
     for one in options.cluster.others:
         # a calibration is of the first deployment alone
         setup, _ = _setup(one.deployment, model, trace, replace(options, adjust=None))
-        others.append((setup.rules, setup.table))
+        others.append((replace(setup.rules, seed=task.rules.seed), setup.table))
     return Many.of(options.cluster, trace, task, (deployment, others), objective)
 
 
