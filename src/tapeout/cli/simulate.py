@@ -91,7 +91,7 @@ def simulate(
     given = many.Given(
         router=router, autoscale=autoscale, fail=tuple(fail or ()), admission=admission,
         also=tuple(also or ()), information_age_s=information_age, usd_per_hour=usd_per_hour,
-        by_client=by_client, limited="ttft" in slo or "tpot" in slo,
+        by_client=by_client, limited="ttft" in slo or "tpot" in slo, chip=chip,
     )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
     try:

@@ -111,6 +111,7 @@ class Given:
     information_age_s: float = 0.0
     usd_per_hour: float = 0.0
     by_client: bool = False
+    chip: str = ""  # names the first kind
     limited: bool = False  # --slo names a limit of TTFT or TPOT
 
     @property
@@ -194,6 +195,7 @@ def asked_of(given: Given, place: Place) -> Asked | None:
         raise ProblemsError("tapeout simulate", reader.problems)
     most = admit.pop("most", None)
     return Asked(
+        name=given.chip,
         router=router,
         information_age_s=given.information_age_s,
         admission=None if most is None else c.Admission(most_outstanding=most, **admit),
@@ -248,7 +250,7 @@ def _other(reader: _Reader, text: str, place: Place) -> OtherKind | None:
         reader.wrong("--also", text, str(error), "change it")
         return None
     return OtherKind(
-        name=found.get("name", made.placement.system.chip.name),
+        name=found.get("name", found["chip"]),
         deployment=made,
         weight=found.get("weight", 1.0),
         usd_per_hour=found.get("usd_per_hour", 0.0),
