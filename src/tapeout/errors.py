@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def printable(text: str) -> str:
+    r"""Return a text without what a terminal obeys: control and direction marks become "\ufffd".
+
+    Examples
+    --------
+    >>> printable("a\x1b[31mb")
+    'a\ufffd[31mb'
+    """
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
+
+
 class TapeoutError(Exception):
     """Base of every error this package raises on purpose."""
 
@@ -34,7 +45,7 @@ class Problem:
         """Return the problem as one line of text."""
         shown = f" = {self.value}" if self.value else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.path}{shown}: {self.message}{remedy}"
+        return printable(f"{self.path}{shown}: {self.message}{remedy}")
 
 
 class ProblemsError(TapeoutError):
@@ -46,7 +57,7 @@ class ProblemsError(TapeoutError):
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
         lines = "\n".join(f"  - {problem.line()}" for problem in self.problems)
-        super().__init__(f"{what}: {count} {noun}\n{lines}")
+        super().__init__(f"{printable(what)}: {count} {noun}\n{lines}")
 
 
 class UnknownNameError(TapeoutError):

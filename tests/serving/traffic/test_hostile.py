@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tapeout.errors import InfeasibleError, ProblemsError, TapeoutError
-from tapeout.serving.traffic import ReadOptions, read_trace
+from tapeout.serving.traffic import ReadOptions, read_trace, trace_statistics
 
 HEAD = "arrival_s,input_tokens,output_tokens\n"
 
@@ -203,3 +203,45 @@ def test_any_bytes_give_a_trace_or_a_message(tmp_path, content):
     with pytest.raises(TapeoutError):
         read_trace(path)
     assert path.stat().st_size == len(content)
+
+
+@pytest.mark.parametrize("form", ["csv", None])
+def test_a_file_that_is_no_trace_is_not_quoted(written, form):
+    path = written("root:x:0:0:root:/root:/bin/bash,arrival\nsecret:1\n")
+    with pytest.raises(ProblemsError) as caught:
+        read_trace(path, ReadOptions(format=form))
+    assert "/bin/bash" not in str(caught.value)
+    assert "no name" in str(caught.value)
+
+
+def test_a_time_beyond_every_clock_is_refused(written):
+    with pytest.raises(ProblemsError, match=r"line 3: its time 1e\+300 s"):
+        read_trace(written(HEAD + "0,1,1\n1e300,1,1\n"))
+
+
+def test_a_think_time_beyond_every_clock_is_counted(written):
+    head = "arrival_s,input_tokens,output_tokens,parent,think_s\n"
+    trace, report = read_trace(written(head + "0,1,1,,\n0,1,1,0,1e300\n"))
+    assert trace.requests == 1
+    assert "think time of more than 1,000,000,000 s" in report.dropped[0].reason
+
+
+def test_figures_of_two_requests_31_years_apart_need_no_memory(written):
+    import tracemalloc  # noqa: PLC0415
+
+    trace, _ = read_trace(written(HEAD + "0,1,1\n1e9,1,1\n"))
+    tracemalloc.start()
+    found = trace_statistics(trace)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert found.dispersion == pytest.approx(1.0)
+    assert found.busiest_minute_ratio == pytest.approx(1e9 / 60 / 2, rel=1e-6)
+
+
+def test_what_was_left_unread_has_no_number(written):
+    rows = "".join(f"{n},5,5\n" for n in range(9000))
+    for sort in (False, True):
+        _, report = read_trace(written(HEAD + rows), ReadOptions(requests=20, sort=sort))
+        assert [one.words for one in report.dropped] == [
+            "rows behind the first 20 requests left out"
+        ]

@@ -142,12 +142,27 @@ def test_cells_that_make_no_sense_are_counted(tmp_path, column, cell):
 def test_turns_follow_their_parents_when_rows_are_sorted(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(
-        "arrival_s,input_tokens,output_tokens,parent\n9,1,1,2\n0,2,2,-1\n5,3,3,1\n8,4,4,0\n"
+        "arrival_s,input_tokens,output_tokens,parent\n9,1,1,2\n0,2,2,-1\n5,3,3,1\n8,4,4,\n"
     )
-    trace, report = read_trace(path, ReadOptions(sort=True))
+    trace, _ = read_trace(path, ReadOptions(sort=True))
     assert trace.input_tokens.tolist() == [2, 3, 4, 1]
-    assert trace.parent.tolist() == [-1, 0, -1, 1]  # the third comes before its parent
-    assert any("before their parent" in note for note in report.notes)
+    assert trace.parent.tolist() == [-1, 0, -1, 1]
+
+
+@pytest.mark.parametrize("parents", ["0,-1,-1", "1,0,-1", "-1,2,-1", "2,0,1"])
+def test_a_turn_that_waits_for_itself_or_a_later_one_is_refused(tmp_path, parents):
+    path = tmp_path / "own.csv"
+    rows = [f"{n},1,1,{one}" for n, one in enumerate(parents.split(","))]
+    path.write_text("\n".join(["arrival_s,input_tokens,output_tokens,parent", *rows]))
+    with pytest.raises(ProblemsError, match="do not come after their parent"):
+        read_trace(path)
+
+
+def test_a_class_name_with_control_characters_is_refused(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("arrival_s,input_tokens,output_tokens,slo_class\n0,1,1,ok\n1,1,1,\x1b[31m\n")
+    with pytest.raises(ProblemsError, match=r"line 3.*control characters"):
+        read_trace(path)
 
 
 def test_blocks_of_another_size_are_refused(tmp_path):

@@ -216,3 +216,14 @@ def test_means_become_a_spec_with_the_same_means():
     assert figures.input_tokens.mean == pytest.approx(4000, rel=0.03)
     assert figures.output_tokens.mean == pytest.approx(500, rel=0.03)
     assert figures.prefixes.hit_token_fraction == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up.csv", "a/../../b.csv", "C:/x.csv", "..\\\\x"])
+def test_a_path_out_of_the_folder_of_a_spec_is_refused(spec, path):
+    with pytest.raises(ProblemsError, match=r"trace\.path.*outside of the folder"):
+        spec(f'[trace]\npath = "{path}"\n')
+
+
+def test_a_class_of_a_spec_has_no_control_characters(spec):
+    with pytest.raises(ProblemsError, match=r"slo_class.*control characters"):
+        spec(CHAT.replace('"interactive"', '"\\u001b[31m"'))

@@ -9,9 +9,9 @@ import numpy as np
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.serving.engine.types import PS_PER_S, Allocation, Rules
-from tapeout.serving.traffic.trace import Prefixes, Trace
+from tapeout.serving.traffic.trace import Flags, Prefixes, Trace
 
-LONGEST_S = 9.0e6  # a bit under 2**63 picoseconds: 104 days
+LONGEST_S = 9.0e6  # of arrivals and waits; 2**63 picoseconds are 9.22e6 s, so 2.5 days are left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +87,16 @@ def prepare(
     Raises
     ------
     InfeasibleError
-        A trace that lasts longer than picoseconds in 64 bits can count.
+        A trace that lasts longer than picoseconds in 64 bits can count, think times along its
+        turns included; or a turn that does not come after its parent.
     """
     count = trace.requests
-    if count and float(trace.arrival_s[-1]) > LONGEST_S:
-        raise InfeasibleError(
-            f"the trace lasts {trace.arrival_s[-1]:.3g} s; the clock counts to {LONGEST_S:g} s"
-        )
     wait = front or Front()
     prompt = trace.input_tokens.astype(np.int64)
     output = trace.output_tokens.astype(np.int64)
+    host_s = wait.request_s + wait.token_s * prompt.astype(float)
+    _check_parents(trace)
+    _check_clock(trace, host_s, closed=in_flight > 0)
     none = np.zeros(count, np.int64)
     arrival = none if in_flight else _ps(trace.arrival_s)
     offsets, ids, distinct = _blocks(trace.prefixes, prompt + output - 1, rules)
@@ -105,13 +105,13 @@ def prepare(
     own = distinct + np.cumsum(more) - more - kept
     return Job(
         arrival_ps=arrival,
-        host_ps=_ps(wait.request_s + wait.token_s * prompt.astype(float)),
+        host_ps=_ps(host_s),
         prompt=prompt,
         output=output,
         loaded=none if loaded is None else np.minimum(loaded.astype(np.int64), prompt - 1),
         parent=none - 1 if trace.parent is None or in_flight else trace.parent.astype(np.int64),
         think_ps=none if trace.think_s is None else _ps(trace.think_s),
-        rejected=_rejected(prompt, output, rules),
+        rejected=never_fits(prompt, output, rules).astype(np.int64),
         offsets=offsets,
         ids=ids,
         own=own,
@@ -124,15 +124,62 @@ def _ps(time_s: Floats) -> Ints:
     return np.rint(time_s * PS_PER_S).astype(np.int64)
 
 
-def _rejected(prompt: Ints, output: Ints, rules: Rules) -> Ints:
-    """1 where a request can never run."""
+def _check_parents(trace: Trace) -> None:
+    """Turns after their parents: no cycles, and one pass sees a parent before its children."""
+    if trace.parent is None:
+        return
+    late = np.flatnonzero((trace.parent >= np.arange(trace.requests)) | (trace.parent < -1))
+    if late.size:
+        one = int(late[0])
+        raise InfeasibleError(
+            f"request {one} has parent {int(trace.parent[one])}: a parent comes earlier in the"
+            f" trace, or is -1 for none ({late.size:,} such)"
+        )
+
+
+def _check_clock(trace: Trace, host_s: Floats, *, closed: bool) -> None:
+    """Arrivals, and arrivals with the waits of all turns before, within the clock."""
+    count = trace.requests
+    none = np.zeros(count)
+    arrival_s = none if closed else trace.arrival_s
+    think_s = none if trace.think_s is None or trace.parent is None or closed else trace.think_s
+    for what, times in (("arrival", arrival_s), ("think time", think_s), ("host time", host_s)):
+        if count and not (float(times.min()) >= 0.0 and float(times.max()) <= LONGEST_S):
+            raise InfeasibleError(
+                f"the longest {what} is {float(times.max()):.3g} s and the least"
+                f" {float(times.min()):.3g} s; the clock counts from 0 to {LONGEST_S:g} s"
+            )
+    most_s = float(arrival_s.max(initial=0.0)) + float(think_s.sum()) + float(host_s.sum())
+    if most_s <= LONGEST_S:  # whatever waits for whatever
+        return
+    ready_s = arrival_s + host_s
+    if trace.parent is not None and not closed:
+        for child in np.flatnonzero(trace.parent >= 0):
+            before_s = ready_s[trace.parent[child]] + think_s[child]
+            ready_s[child] = max(ready_s[child], before_s + host_s[child])
+    if float(ready_s.max()) > LONGEST_S:
+        raise InfeasibleError(
+            f"with the waits between turns the trace lasts {float(ready_s.max()):.3g} s; the clock"
+            f" counts to {LONGEST_S:g} s"
+        )
+
+
+def never_fits(prompt: Ints, output: Ints, rules: Rules) -> Flags:
+    """Which requests can never run, shape (request,)."""
     needed = -(-(prompt + output - 1) // rules.block_tokens)
-    never = needed > rules.kv_blocks
+    never: Flags = needed > rules.kv_blocks
     if not rules.chunked:
         whole = prompt if rules.allocation is Allocation.WHOLE else prompt + output - 1
         never |= whole > rules.token_budget  # a resumed one recomputes what it had made
-    rejected: Ints = never.astype(np.int64)
-    return rejected
+    return never
+
+
+def longest_tokens(rules: Rules) -> int:
+    """Tokens of prompt and output together of the longest request that an engine holds."""
+    held = rules.kv_blocks * rules.block_tokens
+    if not rules.chunked and rules.allocation is not Allocation.WHOLE:
+        held = min(held, rules.token_budget)
+    return held + 1  # the last token has no keys
 
 
 def _blocks(prefixes: Prefixes | None, filled: Ints, rules: Rules) -> tuple[Ints, Ints, int]:

@@ -44,8 +44,13 @@ def outcome(
     Raises
     ------
     InfeasibleError
-        The timeline was too short for the run.
+        The timeline was too short for the run, or the run too long for the clock.
     """
+    if bool((held.core.g[at.BUSY] < 0).any()) or bool((held.core.r[at.LAST] < -1).any()):
+        raise InfeasibleError(  # sums of 64 bits wrapped around
+            f"the run lasts longer than the clock counts, {2**63 / PS_PER_S:.4g} s; give fewer"
+            " requests or a faster deployment"
+        )
     end_ps = int(held.core.g[at.END].max(initial=0))
     timeline = _timeline(held, samples_s, end_ps) if samples_s > 0.0 else None
     log = held.record.log

@@ -17,7 +17,6 @@ from tapeout.serving.traffic.readers import ReadOptions, read_clients, read_trac
 from tapeout.serving.traffic.readers.servegen import UNSUPPORTED
 from tapeout.serving.traffic.servegen import generate_clients
 from tapeout.serving.traffic.spec import (
-    MOST_SECONDS,
     ArrivalSection,
     ClientSection,
     FixedTokens,
@@ -29,7 +28,7 @@ from tapeout.serving.traffic.spec import (
     TrafficSpec,
 )
 from tapeout.serving.traffic.streams import stream
-from tapeout.serving.traffic.trace import Trace
+from tapeout.serving.traffic.trace import MOST_SECONDS, Trace
 
 Noted = tuple[Trace, tuple[str, ...]]
 _ANY_RATE = constant(1.0, MOST_SECONDS)  # of a closed loop, whose times are set to 0 afterwards
@@ -90,10 +89,7 @@ def _replayed(spec: TrafficSpec, section: TraceSection, seed: int) -> Noted:
             process=renewal(section.arrivals.family, section.arrivals.cv),
         )
     trace, report = read_trace(Path(section.path), options)
-    notes = report.notes + tuple(
-        f"{one.rows:,} rows left out: {one.reason}, first in line {one.lines[0]}"
-        for one in report.dropped
-    )
+    notes = report.notes + tuple(one.words for one in report.dropped)
     if section.arrivals is not None:
         trace = _clocked(trace, section.arrivals, seed)
     if section.rate_rps is None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
 from tapeout.serving.traffic.arrivals import LEAST_CV, MOST_CV
 from tapeout.serving.traffic.generate import MOST_REQUESTS
 from tapeout.serving.traffic.lengths import MOST_TOKENS
+from tapeout.serving.traffic.trace import MOST_SECONDS
 
-MOST_SECONDS = 1e9
 MOST_RPS = 1e7
 MOST_CLIENTS = 100_000
 LARGEST_BYTES = 1 << 24
@@ -21,6 +29,15 @@ LARGEST_BYTES = 1 << 24
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=MOST_RPS, allow_inf_nan=False)]
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("names have no control characters")
+    return name
+
+
+Name = Annotated[str, Field(max_length=80), AfterValidator(_printable)]
 
 
 class _Section(BaseModel):
@@ -133,9 +150,9 @@ class LengthFile(_Section):
 class ClientSection(_Section):
     """One client, or several alike."""
 
-    name: Annotated[str, Field(max_length=80)] = ""
+    name: Name = ""
     count: int = Field(default=1, ge=1, le=MOST_CLIENTS, description="so many, each at this rate")
-    slo_class: str = ""
+    slo_class: Name = ""
     arrivals: ArrivalSection | None = None
     input: TokenSection | None = None
     output: TokenSection | None = None
@@ -239,10 +256,51 @@ def read_spec(path: Path | str) -> TrafficSpec:
         raise _whole(what, path, f"not UTF-8 (byte {error.start})", "save it as UTF-8") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _whole(what, path, f"not TOML: {error}", "see docs/traffic.md") from error
+    spec = check_spec(raw, what)
+    outside = list(_outside(spec))
+    if outside:
+        raise ProblemsError(what, outside)
+    return _resolved(spec, path.parent)
+
+
+def check_spec(raw: dict[str, Any], what: str) -> TrafficSpec:
+    """Make a spec of its keys.
+
+    Parameters
+    ----------
+    raw : dict
+    what : str
+        Named in the error.
+
+    Raises
+    ------
+    ProblemsError
+        Everything that is wrong with it.
+    """
     try:
-        return _resolved(TrafficSpec.model_validate(raw), path.parent)
+        return TrafficSpec.model_validate(raw)
     except ValidationError as error:
         raise ProblemsError(what, [_problem(one) for one in error.errors()]) from error
+
+
+def _outside(spec: TrafficSpec) -> Iterator[Problem]:
+    """Paths that leave the folder of the spec: one from elsewhere must not open other files."""
+    named = {} if spec.trace is None else {"trace.path": spec.trace.path}
+    if spec.servegen is not None:
+        named |= {"servegen.path": spec.servegen.path}
+        named |= {"servegen.lengths": spec.servegen.lengths or ""}
+    for place, client in enumerate(spec.clients):
+        if client.lengths is not None:
+            named[f"clients[{place}].lengths.path"] = client.lengths.path
+    for where, name in named.items():
+        windows = PureWindowsPath(name)  # knows both slashes
+        if windows.drive or windows.root or ".." in windows.parts:
+            yield Problem(
+                path=where,
+                value=repr(name)[:60],
+                message="lies outside of the folder of the spec",
+                remedy="put the file beside the spec",
+            )
 
 
 def _resolved(spec: TrafficSpec, folder: Path) -> TrafficSpec:

@@ -96,9 +96,17 @@ def length_statistics(tokens: Ints) -> LengthStatistics:
 
 def counts_in_windows(arrival_s: Floats, window_s: float) -> Ints:
     """Requests in windows counted from the first arrival, the last one perhaps cut short."""
+    windows, counts = _filled_windows(arrival_s, window_s)
+    found = np.zeros(int(windows[-1]) + 1, np.int64)
+    found[windows] = counts
+    return found
+
+
+def _filled_windows(arrival_s: Floats, window_s: float) -> tuple[Ints, Ints]:
+    """Numbers of the windows with requests, ascending, and how many: a year has few of them."""
     windows = np.floor((arrival_s - arrival_s[0]) / window_s).astype(np.int64)
-    counts: Ints = np.bincount(windows)
-    return counts
+    numbers, counts = np.unique(windows, return_counts=True)
+    return numbers, counts.astype(np.int64)
 
 
 def interarrival_cv(arrival_s: Floats) -> float:
@@ -112,8 +120,11 @@ def dispersion(arrival_s: Floats, window_s: float = 1.0) -> float:
     """Variance over mean of the counts in windows; 1 for a Poisson process."""
     if arrival_s.size < 2:
         return NAN
-    counts = counts_in_windows(arrival_s, window_s)
-    return float(counts.var() / counts.mean())
+    windows, counts = _filled_windows(arrival_s, window_s)
+    every = float(windows[-1]) + 1.0  # empty ones too
+    mean = float(counts.sum()) / every
+    square = float((counts.astype(float) ** 2).sum()) / every
+    return (square - mean**2) / mean
 
 
 def busiest_ratio(arrival_s: Floats, window_s: float = MINUTE_S) -> float:
@@ -121,8 +132,8 @@ def busiest_ratio(arrival_s: Floats, window_s: float = MINUTE_S) -> float:
     span_s = float(arrival_s[-1] - arrival_s[0]) if arrival_s.size else 0.0
     if span_s < window_s:
         return NAN
-    counts = counts_in_windows(arrival_s, window_s)
-    return float(counts.max() / counts.mean())
+    windows, counts = _filled_windows(arrival_s, window_s)
+    return float(counts.max()) * (float(windows[-1]) + 1.0) / float(counts.sum())
 
 
 def hit_blocks(prefixes: Prefixes) -> Ints:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tapeout.numerics import Floats, Ints
 
 Flags = NDArray[np.bool_]
+MOST_SECONDS = 1e9  # of any time in a file: 31 years; a simulation counts to less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

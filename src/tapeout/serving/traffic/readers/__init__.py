@@ -18,6 +18,7 @@ from tapeout.serving.traffic.readers.base import (
     ReadReport,
     Rows,
     Tally,
+    columns_in_words,
     refused,
 )
 from tapeout.serving.traffic.readers.burstgpt import BurstGptReader
@@ -83,7 +84,7 @@ def recognise(path: Path) -> str:
     for reader in _BY_MODE[mode]:
         if reader.recognises(names):
             return reader.name
-    shown = ", ".join(sorted(names))[:200]
+    shown = columns_in_words(sorted(names))
     raise refused(
         path,
         f"no known format has these columns or keys: {shown}",

@@ -173,7 +173,7 @@ def _trace(
         output_tokens=output_tokens,
         prefixes=_prefixes(path, columns, options, order, (reader.block_tokens, tally)),
         client=whole(columns.optional("client", 0.0)),
-        parent=_parents(columns, order, tally),
+        parent=_parents(path, columns, order, tally),
         think_s=ordered(columns.optional("think_s", 0.0)),
         slo_class=whole(columns.optional("slo_class", unnamed)),
         classes=tuple(tally.classes),
@@ -244,7 +244,7 @@ def _prefixes(
     return found if order is None else select(found, order)
 
 
-def _parents(columns: _Columns, order: Ints | None, tally: Tally) -> Ints | None:
+def _parents(path: Path, columns: _Columns, order: Ints | None, tally: Tally) -> Ints | None:
     """Places of the parents in the trace, from numbers of their rows."""
     wanted = columns.optional("parent", NO_PARENT)
     if wanted is None:
@@ -259,5 +259,15 @@ def _parents(columns: _Columns, order: Ints | None, tally: Tally) -> Ints | None
         place[order] = np.arange(order.size)
         found = np.where(found >= 0, place[np.maximum(found, 0)], NO_PARENT)[order]
     late = found > np.arange(found.size)
+    if columns.answered:  # our own formats: what cannot be followed is a mistake
+        itself = (parents >= 0) & (parents == rows)
+        wrong = int(late.sum()) + int(itself.sum())
+        if wrong:
+            raise refused(
+                path,
+                f"{wrong:,} turns do not come after their parent (row of the file, from 0)",
+                "let parents come earlier; -1 or a blank is none",
+                where="parent",
+            )
     tally.note("{n} turns before their parent: they start on their own", int(late.sum()))
     return np.where(late, NO_PARENT, found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +16,8 @@ from tapeout.serving.traffic.arrivals import Renewal
 from tapeout.serving.traffic.trace import Flags, Trace
 
 LINES_SHOWN = 5  # first line numbers of every reason
+BEHIND = "behind the first"  # begins the reason of rows after the last one wanted
+_COLUMN = re.compile(r"[A-Za-z0-9_\- ]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,14 @@ class Dropped:
     reason: str
     rows: int
     lines: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """As a note; without a number where the rest of the file was not read."""
+        if self.reason.startswith(BEHIND):
+            return f"rows {self.reason} left out"
+        first = f", first in line {self.lines[0]}" if self.lines else ""
+        return f"{self.rows:,} rows left out: {self.reason}{first}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +245,23 @@ def refused(path: Path, message: str, remedy: str = "", *, where: str = "") -> P
     """Make the error for a whole file."""
     problem = Problem(path=where or path.name, value="", message=message, remedy=remedy)
     return ProblemsError(f"trace {path}", [problem])
+
+
+def columns_in_words(names: Iterable[str]) -> str:
+    """Name columns, but only what looks like one: a file that is no trace is not quoted.
+
+    Examples
+    --------
+    >>> columns_in_words(["time", "root:x:0:0:/root"])
+    'time and 1 that is no name'
+    """
+    every = list(names)
+    shown = [one for one in every if _COLUMN.fullmatch(one)]
+    hidden = len(every) - len(shown)
+    told = ", ".join(shown)[:200]
+    if not hidden:
+        return told
+    return f"{told} and {hidden} that is no name" if told else f"{hidden} that is no name"
 
 
 def whole_numbers(values: Floats) -> Flags:

@@ -10,6 +10,7 @@ import numpy as np
 from tapeout.numerics import Ints
 from tapeout.serving.traffic.lengths import MOST_TOKENS
 from tapeout.serving.traffic.readers.base import (
+    BEHIND,
     Reader,
     ReadOptions,
     Rows,
@@ -17,7 +18,7 @@ from tapeout.serving.traffic.readers.base import (
     refused,
     whole_numbers,
 )
-from tapeout.serving.traffic.trace import Flags
+from tapeout.serving.traffic.trace import MOST_SECONDS, Flags
 
 
 def checked(reader: Reader, path: Path, options: ReadOptions, tally: Tally) -> Iterator[Rows]:
@@ -35,8 +36,12 @@ def checked(reader: Reader, path: Path, options: ReadOptions, tally: Tally) -> I
     if options.window_s is not None and not reader.timed:
         raise refused(path, "has no arrival times, so no window", "leave the window out")
     last, left = -np.inf, None if is_sorted else options.requests
+    origin_s = None if reader.from_first else 0.0
     for rows in reader.rows(path, tally):
         good = _good(reader, rows, options, tally)
+        if reader.timed and good.row.size:
+            origin_s = float(good.time_s[0]) if origin_s is None else origin_s
+            _check_clock(path, good, origin_s)
         inside = _in_window(good, options, tally)
         if left is not None:
             inside = _limited(inside, left, options, tally)
@@ -87,6 +92,7 @@ def _faults(reader: Reader, rows: Rows) -> Iterator[tuple[str, Flags]]:
         yield "client is no whole number of at least 0", rows.client < 0
     if rows.think_s is not None:
         yield "think time is no time", ~np.isfinite(rows.think_s)
+        yield f"think time of more than {MOST_SECONDS:,.0f} s", rows.think_s > MOST_SECONDS
 
 
 def _take(rows: Rows, at: Ints) -> Rows:
@@ -126,7 +132,20 @@ def _limited(rows: Rows, left: int, options: ReadOptions, tally: Tally) -> Rows:
 
 def beyond(options: ReadOptions) -> str:
     """Say why rows behind the last one wanted are left out."""
-    return f"behind the first {options.requests:,} requests"
+    return f"{BEHIND} {options.requests:,} requests"
+
+
+def _check_clock(path: Path, rows: Rows, origin_s: float) -> None:
+    """Refuse times that nothing can count: one of 1e300 s would stretch all figures."""
+    beyond_it = np.flatnonzero(np.abs(rows.time_s - origin_s) > MOST_SECONDS)
+    if beyond_it.size:
+        place = int(beyond_it[0])
+        raise refused(
+            path,
+            f"its time {rows.time_s[place]:g} s is more than {MOST_SECONDS:,.0f} s away",
+            "give times in seconds from the start",
+            where=f"line {int(rows.line[place])}",
+        )
 
 
 def _check_order(path: Path, rows: Rows, last: float) -> None:

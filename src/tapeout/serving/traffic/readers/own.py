@@ -12,7 +12,7 @@ import numpy as np
 
 from tapeout.errors import Problem, ProblemsError
 from tapeout.numerics import Floats, Ints
-from tapeout.serving.traffic.readers.base import Rows, Tally, refused
+from tapeout.serving.traffic.readers.base import Rows, Tally, columns_in_words, refused
 from tapeout.serving.traffic.readers.text import (
     CHUNK_ROWS,
     Records,
@@ -42,9 +42,9 @@ def check_columns(path: Path, names: Sequence[str]) -> None:
     """
     problems = [
         Problem(
-            path=name or "a column",
+            path=columns_in_words([name]) if name else "a column",
             value="",
-            message=unknown_column(name, COLUMNS),
+            message=unknown_column(columns_in_words([name]), COLUMNS),
             remedy=f"rename or remove it; known are {', '.join(COLUMNS)}",
         )
         for name in names
@@ -100,7 +100,7 @@ def _rows(path: Path, records: Records, turns: dict[int, int], tally: Tally) -> 
         input_tokens=records.numbers("input_tokens"),
         output_tokens=records.numbers("output_tokens"),
         client=_whole(records, "client", 0) if "client" in known else None,
-        slo_class=_classes(records, tally) if "slo_class" in known else None,
+        slo_class=_classes(path, records, tally) if "slo_class" in known else None,
         parent=parent,
         think_s=_think(records) if "think_s" in known or parent is not None else None,
         blocks=blocks,
@@ -130,8 +130,13 @@ def _think(records: Records) -> Floats:
     return np.where(found < 0.0, np.nan, found)
 
 
-def _classes(records: Records, tally: Tally) -> Ints:
+def _classes(path: Path, records: Records, tally: Tally) -> Ints:
     names = [str(one.get("slo_class") or "") for one in records.records]
+    for name, line in zip(names, records.line.tolist(), strict=True):
+        if not name.isprintable():  # a terminal would obey them
+            raise refused(
+                path, "slo_class has control characters", "rename it", where=f"line {line}"
+            )
     codes = [tally.classes.setdefault(name, len(tally.classes)) for name in names]
     return np.array(codes, dtype=np.int64)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tapeout.errors import UnknownNameError, did_you_mean, nearest
 from tapeout.numerics import Floats, Ints
-from tapeout.serving.traffic.readers.base import Tally, refused
+from tapeout.serving.traffic.readers.base import Tally, columns_in_words, refused
 
 CHUNK_ROWS = 1 << 16
 MOST_LINE = 1 << 26  # characters: 67 M, a prompt of ten million blocks
@@ -115,12 +115,13 @@ def csv_chunks(
 def _check_names(path: Path, names: list[str], needed: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise refused(path, f"column {twice[0]!r} stands twice", "name each column once")
+        shown = columns_in_words(twice[:1])
+        raise refused(path, f"column {shown} stands twice", "name each column once")
     for name in needed:
         if name not in names:
             close = nearest(name, names)
             hint = f"; rename {did_you_mean(close)}?" if close else ""
-            raise refused(path, f"no column {name!r}{hint}", f"it has {', '.join(names)[:200]}")
+            raise refused(path, f"no column {name!r}{hint}", f"it has {columns_in_words(names)}")
 
 
 def _table(names: list[str], cells: list[list[str]], at: list[int], tally: Tally) -> Table:
