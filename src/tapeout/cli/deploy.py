@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from tapeout.perf import Placement
     from tapeout.serving.engine.policies import Policy
     from tapeout.serving.types import Deployment
+    from tapeout.workload import ModelArchitecture
 
 CHIP_FILE = ".toml"
+# what a figure on the command line may be: beyond, tables and pools would fill the memory
+MOST_REPLICAS = 10_000
+MOST_SEED = 2**62
+MOST_SEQUENCES = 65_536
+MOST_BUDGET = 4_194_304
+MOST_BLOCKS = 20_000_000
+MOST_BLOCK_TOKENS = 65_536
 
 Names = Annotated[
     list[str],
@@ -40,18 +48,31 @@ Precision = Annotated[
 ]
 PolicyName = Annotated[str, typer.Option("--policy", help="Scheduling policy of the engine")]
 Sequences = Annotated[
-    int | None, typer.Option("--max-num-seqs", help="Sequences of a step and rank", min=1)
+    int | None,
+    typer.Option("--max-num-seqs", help="Sequences of a step and rank", min=1, max=MOST_SEQUENCES),
 ]
 Budget = Annotated[
-    int | None, typer.Option("--max-num-batched-tokens", help="Tokens of a step and rank", min=1)
+    int | None,
+    typer.Option(
+        "--max-num-batched-tokens", help="Tokens of a step and rank", min=1, max=MOST_BUDGET
+    ),
 ]
 Blocks = Annotated[
     int | None,
-    typer.Option("--kv-blocks", help="Usable cache blocks of a rank: vLLM's count less 1", min=1),
+    typer.Option(
+        "--kv-blocks",
+        help="Usable cache blocks of a rank: vLLM's count less 1",
+        min=1,
+        max=MOST_BLOCKS,
+    ),
 ]
-BlockTokens = Annotated[int, typer.Option("--block-size", help="Tokens of a cache block", min=1)]
+BlockTokens = Annotated[
+    int,
+    typer.Option("--block-size", help="Tokens of a cache block", min=1, max=MOST_BLOCK_TOKENS),
+]
 NoPrefixCache = Annotated[bool, typer.Option("--no-prefix-cache", help="Prompts share nothing")]
-Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1)]
+Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS)]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn", min=0, max=MOST_SEED)]
 Overlay = Annotated[
     Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
 ]
@@ -126,7 +147,7 @@ def placement_of(
         A name is not known, or the model does not fit.
     """
     from tapeout.fabric import usual_system  # noqa: PLC0415
-    from tapeout.perf import Placement, placements, serving_formats  # noqa: PLC0415
+    from tapeout.perf import Placement, heads_divide, placements, serving_formats  # noqa: PLC0415
     from tapeout.perf.sharding import check_degrees  # noqa: PLC0415
     from tapeout.serving.cases import parse_parallelism  # noqa: PLC0415
     from tapeout.workload import load_model  # noqa: PLC0415
@@ -141,9 +162,19 @@ def placement_of(
                 f"{architecture.name} fits no placement on {system.chip.name}; name one with"
                 " --parallelism to see by how much"
             )
-        return found[0]
+        even = [one for one in found if heads_divide(architecture, one.tensor_parallel)]
+        if not even:
+            _check_heads(architecture, found[0].tensor_parallel, found[0].chips)
+        return even[0]
     degrees = parse_parallelism(parallelism)
     check_degrees(degrees)
+    most = system.chips_per_domain * system.domains
+    if degrees.ranks * degrees.pipeline > most:
+        raise InfeasibleError(
+            f"parallelism {parallelism} takes {degrees.ranks * degrees.pipeline:,} chips; a system"
+            f" of {system.chip.name} has at most {most}"
+        )
+    _check_heads(architecture, degrees.tensor, most)
     return Placement(
         architecture=architecture,
         system=system,
@@ -153,6 +184,18 @@ def placement_of(
         data_parallel=degrees.data,
         formats=formats,
         stack="vllm",
+    )
+
+
+def _check_heads(architecture: ModelArchitecture, tensor: int, most: int) -> None:
+    from tapeout.perf import heads_divide  # noqa: PLC0415
+
+    if heads_divide(architecture, tensor):
+        return
+    good = [str(one) for one in range(1, most + 1) if heads_divide(architecture, one)]
+    raise InfeasibleError(
+        f"the heads of {architecture.name} cannot be cut over {tensor} tensor-parallel ranks;"
+        f" {', '.join(good)} work"
     )
 
 

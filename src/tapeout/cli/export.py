@@ -248,7 +248,7 @@ def load_test(
     base_url: Annotated[str, typer.Option(help="The server")] = "http://127.0.0.1:8000",
     requests: Annotated[int | None, typer.Option(help="Only the first so many", min=1)] = None,
     sort: Annotated[bool, typer.Option("--sort", help="Bring rows into order of time")] = False,
-    seed: Annotated[int, typer.Option(help="Of what is drawn", min=0)] = 0,
+    seed: d.Seed = 0,
 ) -> None:
     """Write a load test that sends a trace's traffic to a real server, and print its command.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tapeout.errors import printable
+
 if TYPE_CHECKING:
     from tapeout.sources import Figure
 
@@ -26,6 +28,19 @@ def number(value: float) -> str:
     digits = 3 - math.floor(math.log10(abs(value)))
     text = f"{round(value, digits):,.{max(digits, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def safe(text: str) -> str:
+    r"""Text of a user for rich: neither markup nor what a terminal obeys.
+
+    Examples
+    --------
+    >>> safe("[/bad]\x1b[31m") == "\\[/bad]\ufffd[31m"
+    True
+    """
+    from rich.markup import escape  # noqa: PLC0415  slow to load
+
+    return escape(printable(text))
 
 
 def spread(figure: Figure) -> str:

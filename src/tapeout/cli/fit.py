@@ -51,7 +51,7 @@ def fit(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out rows that cannot be read, and count them")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the intervals", min=0)] = 0,
+    seed: d.Seed = 0,
     overlay: d.Overlay = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
@@ -128,12 +128,14 @@ def _show(found: Calibration, notes: tuple[str, ...]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from tapeout.cli.figures import safe  # noqa: PLC0415
     from tapeout.serving.telemetry.calibration import NAMES  # noqa: PLC0415
 
     console = Console(highlight=False)
     source = found.source
     console.print(
-        f"[bold]{source.deployment}[/bold]: {source.requests} requests of {source.log}, fitted to"
+        f"[bold]{safe(source.deployment)}[/bold]: {source.requests} requests of"
+        f" {safe(source.log)}, fitted to"
         f" {source.fitted}, scored on {source.held}"
     )
     table = Table(title="Constants, 90 % interval", title_justify="left", box=None)
@@ -150,9 +152,9 @@ def _show(found: Calibration, notes: tuple[str, ...]) -> None:
     if found.errors:
         _show_errors(console.print, found)
     for warning in found.warnings:
-        console.print(f"[yellow]Warning:[/yellow] {warning}")
+        console.print(f"[yellow]Warning:[/yellow] {safe(warning)}")
     for note in notes:
-        console.print(f"[dim]{note}[/dim]")
+        console.print(f"[dim]{safe(note)}[/dim]")
 
 
 def _show_errors(show: Callable[[object], None], found: Calibration) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tapeout.cli.figures import number
+from tapeout.cli.figures import number, safe
 from tapeout.cli.simulate_traffic import Asked, stream_of
 from tapeout.constants import PERCENT
 from tapeout.errors import Outcome, Problem, ProblemsError
@@ -99,23 +99,22 @@ def show(deployment: Deployment, found: MaxLoad, *, as_json: bool) -> None:
         typer.echo(json.dumps(content(deployment, found), indent=2, allow_nan=False))
         return
     from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
 
     from tapeout.perf import in_words  # noqa: PLC0415
 
     console, place = Console(highlight=False), deployment.placement
     console.print(
-        f"[bold]{escape(place.architecture.name)} on {escape(place.system.chip.name)}[/bold]:"
-        f" {escape(in_words(place))}, {found.chips} chips"
+        f"[bold]{safe(place.architecture.name)} on {safe(place.system.chip.name)}[/bold]:"
+        f" {safe(in_words(place))}, {found.chips} chips"
     )
     if found.outcome is not Outcome.OK:
-        console.print(f"  [red]no rate meets the limits: {escape(found.outcome.sentence)}[/red]")
+        console.print(f"  [red]no rate meets the limits: {safe(found.outcome.sentence)}[/red]")
         console.print(f"  [dim]{found.simulated_requests:,} requests simulated[/dim]")
         return
     for name, text in _lines(found):
-        console.print(f"  {name:<16}{escape(text)}")
+        console.print(f"  {name:<16}{safe(text)}")
     for text in found.notes:
-        console.print(f"  [dim]{escape(text)}[/dim]")
+        console.print(f"  [dim]{safe(text)}[/dim]")
 
 
 def _lines(found: MaxLoad) -> Iterator[tuple[str, str]]:

@@ -45,10 +45,10 @@ def search(
     ] = "",
     slo: o.Slo = "",
     attainment: o.Attainment = 0.0,
-    input_tokens: o.Input = 512,
-    output_tokens: o.Output = 128,
-    length_cv: o.LengthCv = 0.0,
-    cv: o.Cv = 1.0,
+    input_tokens: o.Input = None,
+    output_tokens: o.Output = None,
+    length_cv: o.LengthCv = None,
+    cv: o.Cv = None,
     precisions: Annotated[
         str, typer.Option("--precision", help="Between commas; default: the narrowest served")
     ] = "",
@@ -214,8 +214,9 @@ def _show(
     found: Sequence[Candidate], prices: dict[str, Price], chips: list[str], notes: tuple[str, ...]
 ) -> None:
     from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+
+    from tapeout.cli.figures import safe  # noqa: PLC0415
 
     console = Console(highlight=False)
     best = [one for one in found if one.simulated is not None]
@@ -228,15 +229,15 @@ def _show(
     for name in ("chips", "req/s", "± %", "tok/s/chip", "gap %", "TPOT ms", "USD/Mtok"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in best[:SHOWN]:
-        table.add_row(escape(one.chip), escape(one.words), str(one.chips), *_cells(one))
+        table.add_row(safe(one.chip), safe(one.words), str(one.chips), *_cells(one))
     console.print(table)
     console.print("  [dim]gap: simulated over steady state, tokens a second and chip[/dim]")
     for name in chips:
         price = prices.get(name)
         told = price.words if price else "no price: rank is by tokens a second and chip"
-        console.print(f"  [dim]{escape(name)}: {escape(told)}[/dim]")
+        console.print(f"  [dim]{safe(name)}: {safe(told)}[/dim]")
     for text in notes:
-        console.print(f"  [dim]{escape(text)}[/dim]")
+        console.print(f"  [dim]{safe(text)}[/dim]")
 
 
 def _cells(one: Candidate) -> Iterator[str]:

@@ -15,7 +15,7 @@ import typer
 from tapeout.cli import simulate_cluster as many
 from tapeout.cli import simulate_options as o
 from tapeout.cli.simulate_traffic import Asked, traffic_of
-from tapeout.errors import Problem, ProblemsError, TapeoutError
+from tapeout.errors import InfeasibleError, Problem, ProblemsError, TapeoutError
 
 if TYPE_CHECKING:
     from tapeout.cli.simulate_traffic import Traffic
@@ -34,8 +34,8 @@ def simulate(
     trace: o.TraceFile = None, chip: o.Chip = "", model: o.Model = "",
     parallelism: o.Parallelism = "", precision: o.Precision = None, rate: o.Rate = None,
     thin: o.Thin = False, speed: o.Speed = None, requests: o.Requests = None,
-    duration: o.Duration = None, in_flight: o.InFlight = 0, input_tokens: o.Input = 512,
-    output_tokens: o.Output = 128, length_cv: o.LengthCv = 0.0, cv: o.Cv = 1.0,
+    duration: o.Duration = None, in_flight: o.InFlight = 0, input_tokens: o.Input = None,
+    output_tokens: o.Output = None, length_cv: o.LengthCv = None, cv: o.Cv = None,
     trace_format: o.Format = None, sort: o.Sort = False, max_model_len: o.MaxLength = None,
     policy: o.Policy = "vllm-v1", max_num_seqs: o.Sequences = None,
     max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
@@ -95,7 +95,7 @@ def simulate(
     )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
     try:
-        _check(engine, files)
+        _check(engine, files, by_client=by_client)
         with _progress(show=not quiet and not as_json) as tell:
             if max_load:
                 _largest(asked, engine, how, attainment, files, as_json=as_json, tell=tell)
@@ -318,7 +318,7 @@ def _ending(path: str, name: Path, wanted: str) -> Problem:
     )
 
 
-def _check(engine: _Engine, files: _Files) -> None:
+def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
     """Everything that is missing or wrong, before anything is read."""
     model, chip = engine.placed[:2]
     problems = [
@@ -337,6 +337,15 @@ def _check(engine: _Engine, files: _Files) -> None:
                 value=str(engine.limits["policy"]),
                 message="only vllm-v1 verifies drafts",
                 remedy="leave out --drafts or --policy",
+            )
+        )
+    if by_client and engine.prefill.given:
+        problems.append(
+            Problem(
+                path="--by-client",
+                value="",
+                message="prefill apart sends requests by turns",
+                remedy="leave it out",
             )
         )
     if problems:
@@ -364,7 +373,7 @@ def _run(
         notes=(*traffic.notes, *engine.notes()),
         tell=tell,
     )
-    return run(
+    result = run(
         engine.deployment(),
         traffic.trace,
         model=engine.timing(),
@@ -372,6 +381,21 @@ def _run(
         objective=objective,
         options=options,
     )
+    _check_served(result)
+    return result
+
+
+def _check_served(result: SimulationResult) -> None:
+    """Refuse a run in which no request could be held: it has no figures."""
+    from tapeout.serving.engine.job import longest_tokens, never_fits  # noqa: PLC0415
+
+    trace, rules = result.trace, result.setup.rules
+    if never_fits(trace.input_tokens, trace.output_tokens, rules).all():
+        shortest = int((trace.input_tokens + trace.output_tokens).min())
+        raise InfeasibleError(
+            f"no request fits: the shortest has {shortest:,} tokens, the longest that the engine"
+            f" holds {longest_tokens(rules):,}; give more --kv-blocks or another --parallelism"
+        )
 
 
 STAGES = {

@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+from tapeout.cli.deploy import (
+    MOST_BLOCK_TOKENS,
+    MOST_BLOCKS,
+    MOST_BUDGET,
+    MOST_REPLICAS,
+    MOST_SEED,
+    MOST_SEQUENCES,
+)
+
 PLACED, TRAFFIC, ENGINE = "Chip and model", "Traffic", "Engine"
 JUDGED, FILES = "Limits", "Results"
 PREFILL, DRAFTING = "Prefill apart", "Drafts"
@@ -140,30 +149,44 @@ MaxLength = Annotated[
     ),
 ]
 Input = Annotated[
-    int,
-    typer.Option("--input", help="Input tokens, without a trace", min=1, rich_help_panel=TRAFFIC),
+    int | None,
+    typer.Option(
+        "--input",
+        help="Input tokens, without a trace; default: 512",
+        min=1,
+        show_default=False,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 Output = Annotated[
-    int,
-    typer.Option("--output", help="Output tokens, without a trace", min=1, rich_help_panel=TRAFFIC),
+    int | None,
+    typer.Option(
+        "--output",
+        help="Output tokens, without a trace; default: 128",
+        min=1,
+        show_default=False,
+        rich_help_panel=TRAFFIC,
+    ),
 ]
 LengthCv = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--length-cv",
-        help="Without a trace: spread of both lengths over their mean, lognormal",
+        help="Without a trace: spread of both lengths over their mean, lognormal; default: 0",
         min=0,
         max=10,
+        show_default=False,
         rich_help_panel=TRAFFIC,
     ),
 ]
 Cv = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--cv",
-        help="Without a trace: spread of the gaps over their mean; 1: Poisson, else Gamma",
+        help="Without a trace: spread of the gaps over their mean; default: 1, Poisson, else Gamma",
         min=0.01,
         max=100,
+        show_default=False,
         rich_help_panel=TRAFFIC,
     ),
 ]
@@ -180,6 +203,7 @@ Sequences = Annotated[
         "--max-num-seqs",
         help="Sequences of a step and rank; default: the engine's on the chip",
         min=1,
+        max=MOST_SEQUENCES,
         show_default=False,
         rich_help_panel=ENGINE,
     ),
@@ -190,6 +214,7 @@ Budget = Annotated[
         "--max-num-batched-tokens",
         help="Tokens of a step and rank; default: the engine's on the chip",
         min=1,
+        max=MOST_BUDGET,
         show_default=False,
         rich_help_panel=ENGINE,
     ),
@@ -200,17 +225,28 @@ Blocks = Annotated[
         "--kv-blocks",
         help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
         min=1,
+        max=MOST_BLOCKS,
         show_default=False,
         rich_help_panel=ENGINE,
     ),
 ]
 BlockTokens = Annotated[
-    int, typer.Option("--block-size", help="Tokens of a cache block", min=1, rich_help_panel=ENGINE)
+    int,
+    typer.Option(
+        "--block-size",
+        help="Tokens of a cache block",
+        min=1,
+        max=MOST_BLOCK_TOKENS,
+        rich_help_panel=ENGINE,
+    ),
 ]
 NoPrefixCache = Annotated[
     bool, typer.Option("--no-prefix-cache", help="Prompts share nothing", rich_help_panel=ENGINE)
 ]
-Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1, rich_help_panel=ENGINE)]
+Replicas = Annotated[
+    int,
+    typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS, rich_help_panel=ENGINE),
+]
 ByClient = Annotated[
     bool,
     typer.Option(
@@ -244,6 +280,7 @@ PrefillReplicas = Annotated[
         "--prefill-replicas",
         help="How many; 0: no prefill pool, 1 where one of the other options is given",
         min=0,
+        max=MOST_REPLICAS,
         rich_help_panel=PREFILL,
     ),
 ]
@@ -326,7 +363,12 @@ WarmUp = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(help="Of what is drawn: arrivals, lengths, drafts", min=0, rich_help_panel=JUDGED),
+    typer.Option(
+        help="Of what is drawn: arrivals, lengths, drafts",
+        min=0,
+        max=MOST_SEED,
+        rich_help_panel=JUDGED,
+    ),
 ]
 
 Out = Annotated[

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from tapeout.cli.figures import number as figure
+from tapeout.cli.figures import safe
 from tapeout.constants import MILLI, PERCENT
 from tapeout.perf import in_words
 from tapeout.serving.remarks import warnings
@@ -33,9 +33,9 @@ def show(result: SimulationResult) -> None:
     console = Console(highlight=False)
     summary = result.summary
     console.print(_headline(result))
-    console.print(f"[dim]{escape(result.trace.source or 'traffic without a name')}[/dim]")
+    console.print(f"[dim]{safe(result.trace.source or 'traffic without a name')}[/dim]")
     for text in warnings(result):
-        console.print(f"[yellow]! {escape(text)}[/yellow]")
+        console.print(f"[yellow]! {safe(text)}[/yellow]")
     _latencies(console, summary)
     _limits(console, summary)
     _pairs(console, "Load", _load(result))
@@ -44,7 +44,7 @@ def show(result: SimulationResult) -> None:
         show_cluster(console, result.cluster, result.summary.attainment)
     _pairs(console, "Settings", _settings(result))
     for text in result.setup.notes:
-        console.print(f"  [dim]{escape(text)}[/dim]")
+        console.print(f"  [dim]{safe(text)}[/dim]")
 
 
 def _headline(result: SimulationResult) -> str:
@@ -57,8 +57,8 @@ def _headline(result: SimulationResult) -> str:
     elif beside:
         replicas += f"decoding beside {beside} prefill chip{'s' if beside > 1 else ''}, "
     return (
-        f"[bold]{escape(place.architecture.name)} on {escape(place.system.chip.name)}[/bold]:"
-        f" {escape(in_words(place))}, {escape(replicas)}{chips} chip{'s' if chips > 1 else ''},"
+        f"[bold]{safe(place.architecture.name)} on {safe(place.system.chip.name)}[/bold]:"
+        f" {safe(in_words(place))}, {safe(replicas)}{chips} chip{'s' if chips > 1 else ''},"
         f" {result.summary.requests:,} requests"
     )
 
@@ -139,9 +139,11 @@ def _limits(console: Console, summary: Summary) -> None:
         word = "[green]met[/green]" if check.met else "[red]missed[/red]"
         known = not math.isnan(check.value.half_width)
         doubt = ", within the sampling error" if known and not check.sure else ""
-        rows.append((check.limit.words, f"{word} with {seconds(check.value.value)}{doubt}"))
+        rows.append((safe(check.limit.words), f"{word} with {seconds(check.value.value)}{doubt}"))
     rows.append(("all of them", f"{_share(summary.attainment)} of requests"))
-    rows += [(f"  {one.name}", f"{_share(one.attainment)} of requests") for one in summary.classes]
+    rows += [
+        (f"  {safe(one.name)}", f"{_share(one.attainment)} of requests") for one in summary.classes
+    ]
     _pairs(console, "Service-level limits", rows)
 
 
@@ -211,7 +213,7 @@ def _engine(result: SimulationResult) -> Iterable[tuple[str, str]]:
 
 def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
     rules, kv, policy = result.setup.rules, result.setup.kv, result.deployment.policy.name
-    yield "engine", f"{policy} ({SEMANTICS.get(policy, 'own policy')})"
+    yield "engine", f"{safe(policy)} ({SEMANTICS.get(policy, 'own policy')})"
     ranks = f", {rules.ranks} data-parallel ranks" if rules.ranks > 1 else ""
     yield (
         "limits",
@@ -220,13 +222,13 @@ def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
     between = f" ({kv.low:,} to {kv.high:,})" if kv.low != kv.high else ""
     yield (
         "KV cache",
-        f"{kv.blocks:,} blocks{between} of {rules.block_tokens} tokens a rank: {kv.source}",
+        f"{kv.blocks:,} blocks{between} of {rules.block_tokens} tokens a rank: {safe(kv.source)}",
     )
     cached = "on" if rules.prefix_cache else "off"
     yield "prefix cache", cached
     factor = result.timing.band_factor
     band = f"(80 % band: x {1.0 / factor:.2f} to {factor:.2f})"
-    yield "step times", result.timing.name
+    yield "step times", safe(result.timing.name)
     yield (
         "timing error",
         f"of the step model ±{_percent(_two_digits(factor - 1.0))} {band};"
@@ -257,7 +259,7 @@ def show_cluster(console: Console, cluster: ClusterSummary, attainment: Estimate
         table.add_column(head, justify="right")
     for one in cluster.kinds:
         table.add_row(
-            f"  {escape(one.name)}",
+            f"  {safe(one.name)}",
             f"{one.replicas:,}",
             f"{one.requests:,}",
             _percent(one.busy_fraction),

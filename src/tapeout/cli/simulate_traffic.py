@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from tapeout.serving.traffic import Trace, TrafficSpec
 
 SPEC = ".toml"
-USUAL_REQUESTS = 1000
+USUAL_REQUESTS, USUAL_INPUT, USUAL_OUTPUT = 1000, 512, 128
+NAMES = {  # ends of keys of a spec, and the options they come from
+    ".rate_rps": "--rate",
+    ".cv": "--cv",
+    "input": "--input",
+    "output": "--output",
+    "requests": "--requests",
+    "duration_s": "--duration",
+    "closed_loop": "--in-flight",
+    "max_model_len": "--max-model-len",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +40,33 @@ class Asked:
     form: str | None = None
     sort: bool = False
     max_model_len: int | None = None
-    input_tokens: int = 512
-    output_tokens: int = 128
-    length_cv: float = 0.0
-    cv: float = 1.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    length_cv: float | None = None
+    cv: float | None = None
     seed: int = 0
+
+    @property
+    def spec(self) -> bool:
+        """Whether the file is a traffic spec."""
+        return self.path is not None and self.path.suffix.lower() == SPEC
+
+    @property
+    def lengths_given(self) -> str:
+        """Options that are for requests without a file, as far as given."""
+        every = {
+            "--input": self.input_tokens,
+            "--output": self.output_tokens,
+            "--length-cv": self.length_cv,
+            "--cv": self.cv,
+        }
+        return ", ".join(name for name, value in every.items() if value is not None)
+
+    @property
+    def reading_given(self) -> str:
+        """Options that are for reading a trace, as far as given."""
+        every = {"--format": self.form is not None, "--sort": self.sort}
+        return ", ".join(name for name, given in every.items() if given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +90,9 @@ def traffic_of(asked: Asked) -> Traffic:
     """
     _check(asked)
     if asked.path is None:
-        return Traffic(trace=_drawn(asked), in_flight=asked.in_flight)
-    found = _described(asked) if asked.path.suffix.lower() == SPEC else _read(asked)
+        trace, notes = _drawn(asked)
+        return Traffic(trace=trace, notes=notes, in_flight=asked.in_flight)
+    found = _described(asked) if asked.spec else _read(asked)
     return Traffic(trace=_scaled(found.trace, asked), notes=found.notes, in_flight=found.in_flight)
 
 
@@ -105,6 +138,24 @@ def _check(asked: Asked) -> None:
                 "add --rate",
             ),
             (
+                asked.path is not None and bool(asked.lengths_given),
+                asked.lengths_given,
+                "the lengths and gaps are those of the file",
+                "leave it out",
+            ),
+            (
+                (asked.path is None or asked.spec) and bool(asked.reading_given),
+                asked.reading_given,
+                "is for a trace",
+                "write it into the spec" if asked.spec else "leave it out",
+            ),
+            (
+                asked.path is None and asked.in_flight > 0 and asked.cv is not None,
+                "--cv",
+                "a closed loop has no gaps",
+                "leave it out",
+            ),
+            (
                 asked.duration_s is not None and not asked.duration_s > 0.0,
                 "--duration",
                 "must be above 0",
@@ -123,20 +174,24 @@ def _check(asked: Asked) -> None:
         raise ProblemsError("traffic", problems)
 
 
-def _drawn(asked: Asked) -> Trace:
+def _drawn(asked: Asked) -> tuple[Trace, tuple[str, ...]]:
     """Requests of one client that knows nothing of the others."""
-    from tapeout.serving.traffic import make_trace  # noqa: PLC0415
+    from tapeout.serving.traffic import make_trace_with_notes  # noqa: PLC0415
 
     by_time = asked.duration_s is not None and asked.requests is None
-    trace = make_trace(_spec(asked), asked.seed)
-    return trace if by_time else _until(trace, asked.duration_s)
+    trace, notes = make_trace_with_notes(_spec(asked), asked.seed)
+    return trace if by_time else _until(trace, asked.duration_s), notes
 
 
 def _spec(asked: Asked) -> TrafficSpec:
     """Describe the one client."""
-    from tapeout.serving.traffic import TrafficSpec  # noqa: PLC0415
+    from tapeout.serving.traffic.spec import check_spec  # noqa: PLC0415
 
-    lengths = {"input": asked.input_tokens, "output": asked.output_tokens}
+    lengths = {
+        "input": asked.input_tokens or USUAL_INPUT,
+        "output": asked.output_tokens or USUAL_OUTPUT,
+    }
+    cv = 1.0 if asked.cv is None else asked.cv
     client: dict[str, object] = {
         name: {"kind": "lognormal", "mean": tokens, "cv": asked.length_cv}
         if asked.length_cv
@@ -144,14 +199,27 @@ def _spec(asked: Asked) -> TrafficSpec:
         for name, tokens in lengths.items()
     }
     if not asked.in_flight:
-        family = {"family": "poisson"} if asked.cv == 1.0 else {"family": "gamma", "cv": asked.cv}
+        family = {"family": "poisson"} if cv == 1.0 else {"family": "gamma", "cv": cv}
         client["arrivals"] = family | {"rate_rps": asked.rate}
     by_time = asked.duration_s is not None and asked.requests is None
     end = {"duration_s": asked.duration_s} if by_time else {
         "requests": asked.requests or USUAL_REQUESTS
     }  # fmt: skip
     loop = {"closed_loop": asked.in_flight} if asked.in_flight else {}
-    return TrafficSpec.model_validate({"clients": [client]} | end | loop)
+    raw = {"clients": [client], "max_model_len": asked.max_model_len} | end | loop
+    try:
+        return check_spec(raw, "traffic")
+    except ProblemsError as error:
+        raise ProblemsError("traffic", [_as_option(one) for one in error.problems]) from error
+
+
+def _as_option(problem: Problem) -> Problem:
+    """Name the option instead of the key of a spec that nobody wrote."""
+    key = problem.path.removeprefix("clients[0].")
+    for name, option in NAMES.items():
+        if key.startswith(name) or key.endswith(name):
+            return replace(problem, path=option)
+    return problem
 
 
 def stream_of(asked: Asked) -> tuple[Stream, tuple[str, ...]]:
@@ -176,7 +244,9 @@ def stream_of(asked: Asked) -> tuple[Stream, tuple[str, ...]]:
     if problems:
         raise ProblemsError("--max-load", problems)
     if asked.path is None:
-        return DrawnStream(_spec(replace(asked, rate=1.0, requests=None)), asked.seed), ()
+        drawn = replace(asked, rate=1.0, requests=None)
+        _check(drawn)
+        return DrawnStream(_spec(drawn), asked.seed), ()
     found = traffic_of(asked)
     if found.in_flight:
         raise InfeasibleError(f"{asked.path} is a closed loop, which has no rate to look for")
@@ -189,6 +259,9 @@ def _described(asked: Asked) -> Traffic:
 
     assert asked.path is not None
     spec = read_spec(asked.path)
+    longest = [one for one in (asked.max_model_len, spec.max_model_len) if one is not None]
+    if longest:
+        spec = spec.model_copy(update={"max_model_len": min(longest)})
     trace, notes = make_trace_with_notes(spec, asked.seed)
     return Traffic(trace=trace, notes=notes, in_flight=asked.in_flight or spec.closed_loop or 0)
 
@@ -207,10 +280,7 @@ def _read(asked: Asked) -> Traffic:
         rate_rps=asked.rate if not asked.in_flight else 1.0,
     )
     trace, report = read_trace(asked.path, options)
-    dropped = tuple(
-        f"{one.rows:,} of {report.rows:,} rows left out: {one.reason}, first in line {one.lines[0]}"
-        for one in report.dropped
-    )
+    dropped = tuple(one.words for one in report.dropped)
     return Traffic(trace=trace, notes=(*report.notes, *dropped), in_flight=asked.in_flight)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tapeout.cli.deploy import Seed
+
 if TYPE_CHECKING:
     from tapeout.serving.traffic import ReadOptions, ReadReport, Trace, TraceStatistics
 
@@ -20,7 +22,6 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 Family = Annotated[
     Literal["poisson", "gamma", "weibull"],
     typer.Option("--family", help="Arrivals of a file of lengths."),
@@ -258,11 +259,12 @@ def _tables(
     title: str, rows: list[tuple[str, str]], found: dict[str, Any], notes: tuple[str, ...]
 ) -> None:
     from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from tapeout.cli.figures import safe  # noqa: PLC0415
+
     console = Console(highlight=False)
-    console.print(escape(title))
+    console.print(safe(title))
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("figure")
     table.add_column("value", justify="right", no_wrap=True)
@@ -281,7 +283,7 @@ def _tables(
         )
     console.print(lengths)
     for note in notes:
-        console.print(f"Note: {escape(note)}")
+        console.print(f"Note: {safe(note)}")
 
 
 def _dropped(report: ReadReport) -> None:

@@ -12,7 +12,7 @@ from tapeout.perf.memory import (
     weights_per_chip_bytes,
 )
 from tapeout.perf.physical import PhysicalModel, RooflineModel, prepare
-from tapeout.perf.placing import in_words, placements
+from tapeout.perf.placing import heads_divide, in_words, placements
 from tapeout.perf.power import CappedStep, ChipPower, PowerScope, capped, chip_power, stretched
 from tapeout.perf.types import (
     TIGHT_MEMORY,
@@ -43,6 +43,7 @@ __all__ = [
     "TimingModel",
     "capped",
     "chip_power",
+    "heads_divide",
     "in_words",
     "kv_per_chip_bytes",
     "load_fit",

@@ -87,6 +87,19 @@ def _across_domains(
         stages *= 2
 
 
+def heads_divide(architecture: ModelArchitecture, tensor: int) -> bool:
+    """Whether an engine can cut the heads over so many ranks.
+
+    Query heads are divided; key-value heads are divided, or copied where there are fewer than
+    ranks, as vLLM does (`QKVParallelLinear`).
+    """
+    for mixer in {layer.mixer for layer in architecture.layers}:
+        heads, kv_heads = (getattr(mixer, name, tensor) for name in ("heads", "kv_heads"))
+        if heads % tensor or (kv_heads % tensor and tensor % kv_heads):
+            return False
+    return True
+
+
 def _power_of_two(number: int) -> int:
     return 1 << (max(1, number).bit_length() - 1)
 

@@ -22,7 +22,7 @@ from tapeout.workload import ModelArchitecture, TensorFormats
 RANGE_SHARE = 0.9  # lengths drawn uniformly from 0.8-1.0 of the nominal ones
 RANGE_SPREAD = 1.0 / 9.0  # half their range over their mean
 ENGINE_BUDGET = 8192
-_DEGREE = re.compile(r"(tp|pp|ep|dp)(\d+)")
+_DEGREE = re.compile(r"(tp|pp|ep|dp)(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

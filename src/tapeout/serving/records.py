@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CSV, PARQUET = ".csv", ".parquet"
 TIMES = ("arrival_s", "scheduled_s", "first_token_s", "last_token_s")
+FORMULA = r"^\s*[=+\-@|]"  # a text that a spreadsheet takes for one
 PS_DIGITS = 12  # the clock of the engine counts picoseconds
 COUNTS = ("input_tokens", "output_tokens", "hit_tokens", "preemptions", "replica")
 
@@ -89,7 +90,8 @@ def check_ending(path: Path) -> None:
 def write_columns(path: Path, found: Mapping[str, Any]) -> None:
     """Write columns as CSV or Parquet by the ending of the name, all or nothing.
 
-    nan is blank in CSV and null in Parquet: a latency that is undefined.
+    nan is blank in CSV and null in Parquet: a latency that is undefined. In CSV a text that a
+    spreadsheet would compute begins with an apostrophe.
 
     Raises
     ------
@@ -103,6 +105,15 @@ def write_columns(path: Path, found: Mapping[str, Any]) -> None:
 
     table = pl.DataFrame(dict(found)).fill_nan(None)
     if path.suffix.lower() == CSV:
+        texts = [name for name, kind in table.schema.items() if kind == pl.String]
+        harmless = [
+            pl.when(pl.col(name).str.contains(FORMULA))
+            .then(pl.concat_str(pl.lit("'"), pl.col(name)))
+            .otherwise(pl.col(name))
+            .alias(name)
+            for name in texts
+        ]
+        table = table.with_columns(harmless)
         _whole(path, table.write_csv)
     else:
         _whole(path, table.write_parquet)

@@ -105,7 +105,8 @@ def run_split(trace: Trace, task: Task) -> Simulation:
             "each needs one"
         )
     shares = assign(trace, task.replicas, by_client=task.by_client)
-    places = [np.flatnonzero(shares == one) for one in range(task.replicas)]
+    used = int(shares.max(initial=0)) + 1  # they go round, so those without a request are last
+    places = [np.flatnonzero(shares == one) for one in range(used)]
     runs = []
     for number, place in enumerate(places):
         share = task.in_flight // task.replicas + (number < task.in_flight % task.replicas)
@@ -114,7 +115,7 @@ def run_split(trace: Trace, task: Task) -> Simulation:
             task.runner(job, task.rules, task.table, samples_s=task.samples_s, log=task.log)
         )
         task.tell("simulate", (number + 1) / task.replicas)
-    return runs[0] if task.replicas == 1 else together(runs, places)
+    return runs[0] if used == 1 else together(runs, places)
 
 
 def assign(trace: Trace, replicas: int, *, by_client: bool = False) -> Ints:

@@ -218,7 +218,9 @@ def test_means_become_a_spec_with_the_same_means():
     assert figures.prefixes.hit_token_fraction == pytest.approx(0.4, abs=0.01)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../up.csv", "a/../../b.csv", "C:/x.csv", "..\\\\x"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../up.csv", "a/../../b.csv", "C:/x.csv", "..\\\\x"]
+)
 def test_a_path_out_of_the_folder_of_a_spec_is_refused(spec, path):
     with pytest.raises(ProblemsError, match=r"trace\.path.*outside of the folder"):
         spec(f'[trace]\npath = "{path}"\n')

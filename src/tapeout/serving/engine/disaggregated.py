@@ -217,7 +217,8 @@ class _Run:
             least=self.split.least_loaded,
             serial=True,
         )
-        places = [np.flatnonzero(shares == one) for one in range(pool.replicas)]
+        used = int(shares.max(initial=0)) + 1  # replicas behind the last one used do not run
+        places = [np.flatnonzero(shares == one) for one in range(used)]
         runs = [
             self._engine(prepare(take(ones, at), rules, front=self.front), rules, pool.table)
             for at in places
@@ -284,7 +285,8 @@ class _Run:
             input_tokens=self.trace.input_tokens[goes] + early,
             output_tokens=self.trace.output_tokens[goes] - early,
         )
-        places = [np.flatnonzero(here[goes] == one) for one in range(pool.replicas)]
+        used = int(here.max(initial=0)) + 1
+        places = [np.flatnonzero(here[goes] == one) for one in range(used)]
         runs = []
         for at in places:
             share = take(later, at)

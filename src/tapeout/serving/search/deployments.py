@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tapeout.constants import HOUR_S, MEGA
 from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, Outcome
 from tapeout.fabric import System
-from tapeout.perf import Placement, in_words, placements, serving_formats
+from tapeout.perf import Placement, heads_divide, in_words, placements, serving_formats
 from tapeout.serving.engine.defaults import EngineDefaults, engine_defaults
 from tapeout.serving.engine.policies import policy_named
 from tapeout.serving.objectives import Objective
@@ -215,6 +215,8 @@ def _of_system(
         for placement in placements(
             model, system, formats, most_chips=space.most_chips, stack=STACK
         ):
+            if not heads_divide(model, placement.tensor_parallel):
+                continue
             try:
                 yield from _of_placement(placement, usual, space, lengths, objective, how)
             except (MissingFieldError, DoesNotFitError):
