@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tapeout.workload import ModelArchitecture
 
 CHIP_FILE = ".toml"
+PLACED, ENGINE = "Chip and model", "Engine"  # panels of the help
 # what a figure on the command line may be: beyond, tables and pools would fill the memory
 MOST_REPLICAS = 10_000
 MOST_SEED = 2**62
@@ -41,40 +42,77 @@ Parallelism = Annotated[
         help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
         " hold the model",
         show_default=False,
+        rich_help_panel=PLACED,
     ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="fp4, fp8, int4, int8 or bf16; default: the narrowest served")
+    str | None,
+    typer.Option(
+        help="fp4, fp8, int4, int8 or bf16; default: the narrowest served", rich_help_panel=PLACED
+    ),
 ]
-PolicyName = Annotated[str, typer.Option("--policy", help="Scheduling policy of the engine")]
+PolicyName = Annotated[
+    str,
+    typer.Option(
+        "--policy", help="vllm-v1, vllm-v0, sarathi, orca or static", rich_help_panel=ENGINE
+    ),
+]
 Sequences = Annotated[
     int | None,
-    typer.Option("--max-num-seqs", help="Sequences of a step and rank", min=1, max=MOST_SEQUENCES),
+    typer.Option(
+        "--max-num-seqs",
+        help="Sequences of a step and rank; default: the engine's on the chip",
+        min=1,
+        max=MOST_SEQUENCES,
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
 ]
 Budget = Annotated[
     int | None,
     typer.Option(
-        "--max-num-batched-tokens", help="Tokens of a step and rank", min=1, max=MOST_BUDGET
+        "--max-num-batched-tokens",
+        help="Tokens of a step and rank; default: the engine's on the chip",
+        min=1,
+        max=MOST_BUDGET,
+        show_default=False,
+        rich_help_panel=ENGINE,
     ),
 ]
 Blocks = Annotated[
     int | None,
     typer.Option(
         "--kv-blocks",
-        help="Usable cache blocks of a rank: vLLM's count less 1",
+        help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
         min=1,
         max=MOST_BLOCKS,
+        show_default=False,
+        rich_help_panel=ENGINE,
     ),
 ]
 BlockTokens = Annotated[
     int,
-    typer.Option("--block-size", help="Tokens of a cache block", min=1, max=MOST_BLOCK_TOKENS),
+    typer.Option(
+        "--block-size",
+        help="Tokens of a cache block",
+        min=1,
+        max=MOST_BLOCK_TOKENS,
+        rich_help_panel=ENGINE,
+    ),
 ]
-NoPrefixCache = Annotated[bool, typer.Option("--no-prefix-cache", help="Prompts share nothing")]
-Replicas = Annotated[int, typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS)]
+NoPrefixCache = Annotated[
+    bool, typer.Option("--no-prefix-cache", help="Prompts share nothing", rich_help_panel=ENGINE)
+]
+Replicas = Annotated[
+    int,
+    typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS, rich_help_panel=ENGINE),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn", min=0, max=MOST_SEED)]
 Overlay = Annotated[
-    Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
+    Path | None,
+    typer.Option(
+        help="TOML of newer catalogue figures", show_default=False, rich_help_panel=PLACED
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ from tapeout.cli.perf import perf
 from tapeout.cli.search import search
 from tapeout.cli.show import show
 from tapeout.cli.simulate import simulate
-from tapeout.errors import Problem, ProblemsError, TapeoutError
+from tapeout.errors import Problem, ProblemsError, TapeoutError, printable
 
 app = typer.Typer(
     name="tapeout",
@@ -236,7 +236,7 @@ def run() -> None:
         typer.echo("Interrupted; nothing half-written was left behind.", err=True)
         sys.exit(130)
     except TapeoutError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(2)
     except Exception as error:
         _usage_error(error)

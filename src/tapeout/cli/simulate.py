@@ -15,7 +15,7 @@ import typer
 from tapeout.cli import simulate_cluster as many
 from tapeout.cli import simulate_options as o
 from tapeout.cli.simulate_traffic import Asked, traffic_of
-from tapeout.errors import InfeasibleError, Problem, ProblemsError, TapeoutError
+from tapeout.errors import InfeasibleError, Problem, ProblemsError, TapeoutError, printable
 
 if TYPE_CHECKING:
     from tapeout.cli.simulate_traffic import Traffic
@@ -104,7 +104,7 @@ def simulate(
             result = _run(traffic, engine, how, files, tell)
             written = files.write(result, tell)
     except TapeoutError as error:
-        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        typer.secho(printable(str(error)), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error
     _print(result, as_json=as_json)
     for path in written:

@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tapeout.cli.deploy import (
-    MOST_BLOCK_TOKENS,
-    MOST_BLOCKS,
-    MOST_BUDGET,
-    MOST_REPLICAS,
-    MOST_SEED,
-    MOST_SEQUENCES,
-)
+from tapeout.cli import deploy as d
+from tapeout.cli.deploy import ENGINE, MOST_REPLICAS, MOST_SEED, PLACED
 
-PLACED, TRAFFIC, ENGINE = "Chip and model", "Traffic", "Engine"
-JUDGED, FILES = "Limits", "Results"
+TRAFFIC, JUDGED, FILES = "Traffic", "Limits", "Results"
 PREFILL, DRAFTING = "Prefill apart", "Drafts"
 
 TraceFile = Annotated[
@@ -44,33 +37,15 @@ Model = Annotated[
         "--model", help="Model, e.g. llama-3.1-8b", show_default=False, rich_help_panel=PLACED
     ),
 ]
-Parallelism = Annotated[
-    str,
-    typer.Option(
-        help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
-        " hold the model",
-        show_default=False,
-        rich_help_panel=PLACED,
-    ),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        help="fp4, fp8, int4, int8 or bf16; default: the narrowest served", rich_help_panel=PLACED
-    ),
-]
+Parallelism = d.Parallelism
+Precision = d.Precision
 Roofline = Annotated[
     bool,
     typer.Option(
         "--roofline", help="Peak rates and no overheads: optimistic", rich_help_panel=PLACED
     ),
 ]
-Overlay = Annotated[
-    Path | None,
-    typer.Option(
-        help="TOML of newer catalogue figures", show_default=False, rich_help_panel=PLACED
-    ),
-]
+Overlay = d.Overlay
 
 Calibration = Annotated[
     Path | None,
@@ -191,62 +166,13 @@ Cv = Annotated[
     ),
 ]
 
-Policy = Annotated[
-    str,
-    typer.Option(
-        "--policy", help="vllm-v1, vllm-v0, sarathi, orca or static", rich_help_panel=ENGINE
-    ),
-]
-Sequences = Annotated[
-    int | None,
-    typer.Option(
-        "--max-num-seqs",
-        help="Sequences of a step and rank; default: the engine's on the chip",
-        min=1,
-        max=MOST_SEQUENCES,
-        show_default=False,
-        rich_help_panel=ENGINE,
-    ),
-]
-Budget = Annotated[
-    int | None,
-    typer.Option(
-        "--max-num-batched-tokens",
-        help="Tokens of a step and rank; default: the engine's on the chip",
-        min=1,
-        max=MOST_BUDGET,
-        show_default=False,
-        rich_help_panel=ENGINE,
-    ),
-]
-Blocks = Annotated[
-    int | None,
-    typer.Option(
-        "--kv-blocks",
-        help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
-        min=1,
-        max=MOST_BLOCKS,
-        show_default=False,
-        rich_help_panel=ENGINE,
-    ),
-]
-BlockTokens = Annotated[
-    int,
-    typer.Option(
-        "--block-size",
-        help="Tokens of a cache block",
-        min=1,
-        max=MOST_BLOCK_TOKENS,
-        rich_help_panel=ENGINE,
-    ),
-]
-NoPrefixCache = Annotated[
-    bool, typer.Option("--no-prefix-cache", help="Prompts share nothing", rich_help_panel=ENGINE)
-]
-Replicas = Annotated[
-    int,
-    typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS, rich_help_panel=ENGINE),
-]
+Policy = d.PolicyName
+Sequences = d.Sequences
+Budget = d.Budget
+Blocks = d.Blocks
+BlockTokens = d.BlockTokens
+NoPrefixCache = d.NoPrefixCache
+Replicas = d.Replicas
 ByClient = Annotated[
     bool,
     typer.Option(
