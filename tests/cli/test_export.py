@@ -132,3 +132,11 @@ def test_a_load_test_can_be_cut_short(trace_file, tmp_path):
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "load" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["input_length"] for line in lines] == [100, 101, 102, 103, 104]
+
+
+@pytest.mark.parametrize("command", ["vllm", "sglang", "kubernetes"])
+def test_heads_that_no_engine_can_cut_are_refused(command):
+    place = ("h100", "llama-3.1-8b", "--hf-model", CHECKPOINT, "--parallelism", "tp3")
+    done = run(command, *place)
+    assert isinstance(done.exception, InfeasibleError)
+    assert "1, 2, 4, 8, 16, 32 work" in str(done.exception)

@@ -8,6 +8,7 @@ from tapeout.errors import UnknownNameError
 from tapeout.fabric import System, usual_system
 from tapeout.perf import (
     formats,
+    heads_divide,
     in_words,
     max_sequences,
     placements,
@@ -107,3 +108,12 @@ def test_every_rule_names_a_known_stack_and_a_source_and_the_last_of_a_precision
 def test_an_unknown_precision_is_refused(chip):
     with pytest.raises(UnknownNameError, match="fp8"):
         serving_formats(chip(), load_model("llama-3.1-8b"), "fp9")
+
+
+@pytest.mark.parametrize(
+    ("model", "good"),
+    [("llama-3.1-8b", [1, 2, 4, 8, 16, 32]), ("qwen2.5-7b", [1, 2, 4, 28])],
+)
+def test_query_heads_are_divided_and_key_heads_divided_or_copied(model, good):
+    architecture = load_model(model)
+    assert [one for one in range(1, 65) if heads_divide(architecture, one)] == good

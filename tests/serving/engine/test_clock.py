@@ -48,6 +48,13 @@ def test_time_before_the_scheduler_counts():
         turns([0.0, 0.0], [0.0, 1.0], front=Front(request_s=0.6 * LONGEST_S))
 
 
+def test_think_times_of_a_closed_loop_count_by_its_places():
+    waits = np.full(8, LONGEST_S / 4)
+    with pytest.raises(InfeasibleError, match="waits between turns"):
+        make_job(np.zeros(8), 4, 2, RULES, think_s=waits, in_flight=1)
+    assert make_job(np.zeros(8), 4, 2, RULES, think_s=waits, in_flight=4).in_flight == 4
+
+
 @pytest.mark.parametrize("parent", [[0, -1], [1, 0], [-1, 2], [-2, -1]])
 def test_a_parent_comes_before_its_child(parent):
     with pytest.raises(InfeasibleError, match="a parent comes earlier"):

@@ -96,7 +96,7 @@ def prepare(
     output = trace.output_tokens.astype(np.int64)
     host_s = wait.request_s + wait.token_s * prompt.astype(float)
     _check_parents(trace)
-    _check_clock(trace, host_s, closed=in_flight > 0)
+    _check_clock(trace, host_s, in_flight)
     none = np.zeros(count, np.int64)
     arrival = none if in_flight else _ps(trace.arrival_s)
     offsets, ids, distinct = _blocks(trace.prefixes, prompt + output - 1, rules)
@@ -137,12 +137,12 @@ def _check_parents(trace: Trace) -> None:
         )
 
 
-def _check_clock(trace: Trace, host_s: Floats, *, closed: bool) -> None:
+def _check_clock(trace: Trace, host_s: Floats, in_flight: int) -> None:
     """Arrivals, and arrivals with the waits of all turns before, within the clock."""
     count = trace.requests
     none = np.zeros(count)
-    arrival_s = none if closed else trace.arrival_s
-    think_s = none if trace.think_s is None or trace.parent is None or closed else trace.think_s
+    arrival_s = none if in_flight else trace.arrival_s
+    think_s = none if trace.think_s is None else trace.think_s
     for what, times in (("arrival", arrival_s), ("think time", think_s), ("host time", host_s)):
         if count and not (float(times.min()) >= 0.0 and float(times.max()) <= LONGEST_S):
             raise InfeasibleError(
@@ -152,16 +152,29 @@ def _check_clock(trace: Trace, host_s: Floats, *, closed: bool) -> None:
     most_s = float(arrival_s.max(initial=0.0)) + float(think_s.sum()) + float(host_s.sum())
     if most_s <= LONGEST_S:  # whatever waits for whatever
         return
-    ready_s = arrival_s + host_s
-    if trace.parent is not None and not closed:
-        for child in np.flatnonzero(trace.parent >= 0):
-            before_s = ready_s[trace.parent[child]] + think_s[child]
-            ready_s[child] = max(ready_s[child], before_s + host_s[child])
-    if float(ready_s.max()) > LONGEST_S:
+    waits_s = _closed_s(think_s + host_s, in_flight) if in_flight else _chain_s(trace, host_s)
+    if waits_s > LONGEST_S:
         raise InfeasibleError(
-            f"with the waits between turns the trace lasts {float(ready_s.max()):.3g} s; the clock"
-            f" counts to {LONGEST_S:g} s"
+            f"with the waits between turns the trace lasts {waits_s:.3g} s; the clock counts to"
+            f" {LONGEST_S:g} s"
         )
+
+
+def _closed_s(wait_s: Floats, in_flight: int) -> float:
+    """Longest time of waits that so many take up one after another (Graham's bound). [s]."""
+    return float(wait_s.sum()) / in_flight + float(wait_s.max(initial=0.0))
+
+
+def _chain_s(trace: Trace, host_s: Floats) -> float:
+    """Latest time at which a request could be scheduled if engines took no time. [s]."""
+    ready_s = trace.arrival_s + host_s
+    if trace.parent is None:
+        return float(ready_s.max(initial=0.0))
+    think_s = np.zeros(trace.requests) if trace.think_s is None else trace.think_s
+    for child in np.flatnonzero(trace.parent >= 0):
+        sent_s = ready_s[trace.parent[child]] + think_s[child]
+        ready_s[child] = max(ready_s[child], sent_s + host_s[child])
+    return float(ready_s.max(initial=0.0))
 
 
 def never_fits(prompt: Ints, output: Ints, rules: Rules) -> Flags:
