@@ -407,24 +407,6 @@ STAGES = {
 }
 
 
-def _answer(
-    asked: Asked, engine: _Engine, how: _How, files: _Files, *, quiet: bool, as_json: bool
-) -> None:
-    """Run, write and print; status 2 where something is wrong."""
-    try:
-        _check(engine, files)
-        with _progress(show=not quiet and not as_json) as tell:
-            traffic = traffic_of(asked)
-            result = _run(traffic, engine, how, files, tell)
-            written = files.write(result, tell)
-    except TapeoutError as error:
-        typer.secho(str(error), err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from error
-    _print(result, as_json=as_json)
-    for path in written:
-        typer.echo(f"Wrote {path}", err=as_json)
-
-
 @contextmanager
 def _progress(*, show: bool) -> Iterator[Tell]:
     """What is being done, on stderr; nothing where nobody looks."""

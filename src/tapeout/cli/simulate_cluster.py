@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tapeout.cli.deploy import MOST_REPLICAS
 from tapeout.errors import Problem, ProblemsError, TapeoutError, nearest
 
 if TYPE_CHECKING:
@@ -238,9 +239,9 @@ def _other(reader: _Reader, text: str, place: Place) -> OtherKind | None:
 
     found = reader.read("--also", text, ALSO, ("chip",))
     count = found.get("replicas", 1)
-    if count < 1:
-        reader.wrong("--also", text, "has no replica", "give replicas=1 or more")
-    if "chip" not in found or count < 1:
+    if not 1 <= count <= MOST_REPLICAS:
+        reader.wrong("--also", text, "has no such number of replicas", f"1 to {MOST_REPLICAS:,}")
+    if "chip" not in found or not 1 <= count <= MOST_REPLICAS:
         return None
     try:
         made = place(
