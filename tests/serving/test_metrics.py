@@ -13,7 +13,7 @@ from tapeout.serving.intervals import mean, percentile
 from tapeout.serving.metrics import Setting, met_objective, summarise, tpot_s
 from tapeout.serving.objectives import Limit, Objective, objective_of, parse_objective
 from tapeout.serving.types import Slo
-from tapeout.serving.window import Steadiness, trend_of, window_of
+from tapeout.serving.window import Basis, Steadiness, trend_of, window_of
 
 NAN = float("nan")
 
@@ -226,6 +226,63 @@ def test_a_burst_drains_and_few_requests_tell_nothing(made):
     assert burst.steadiness is Steadiness.DRAINING
     few = made.queue_run(count=50)
     assert summarise(few, setting(made)).trend.steadiness is Steadiness.SHORT
+
+
+def crowd(made, *, rate, service_s, count=1000):
+    """Requests that all run at once from their arrival on."""
+    at = np.arange(count) / rate
+    takes_s = np.broadcast_to(service_s, at.shape)
+    return made.run_of(made.table(at, at, at + 0.1 * takes_s, at + takes_s))
+
+
+def test_requests_that_pile_up_running_are_not_steady(made):
+    """Nobody waits, but each takes longer than the one before."""
+    run = crowd(made, rate=10.0, service_s=np.linspace(1.0, 40.0, 1000))
+    found = summarise(run, setting(made)).trend
+    assert found.steadiness is Steadiness.SATURATED
+
+
+def test_requests_that_never_wait_nor_grow_are_steady_once_the_engine_has_filled(made):
+    run = crowd(made, rate=10.0, service_s=20.0)
+    found = summarise(run, setting(made, slots=1000)).trend
+    assert found.steadiness is Steadiness.STEADY
+    assert found.growth == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_window_of_few_lifetimes_is_too_short_to_tell(made):
+    run = crowd(made, rate=10.0, service_s=30.0)
+    assert summarise(run, setting(made)).trend.steadiness is Steadiness.TOO_SHORT
+
+
+def test_more_arrivals_than_can_be_in_flight_are_saturation(made):
+    run = crowd(made, rate=10.0, service_s=200.0)
+    known = summarise(run, setting(made, slots=900)).trend.steadiness
+    assert known is Steadiness.SATURATED
+    roomy = summarise(run, setting(made, slots=1000)).trend.steadiness
+    assert roomy is Steadiness.TOO_SHORT
+
+
+def test_rates_of_a_saturated_run_are_those_under_full_load(made):
+    """All arrive in 10 s, the servers go on for 100 s at 10 a second."""
+    found = summarise(made.queue_run(count=1000, rate=100.0), setting(made))
+    assert found.trend.steadiness is Steadiness.SATURATED
+    assert found.window.end_s < 11.0
+    assert found.basis is Basis.FULL_LOAD
+    assert found.counted.end_s > 90.0
+    assert found.served_requests_per_s == pytest.approx(10.0, rel=0.03)
+    assert found.output_tokens_per_s == pytest.approx(110.0, rel=0.03)
+    assert found.to_dict()["rates"]["of"] == "full load"
+
+
+def test_without_a_full_load_the_whole_run_is_counted_and_said(made):
+    at = np.arange(1000) / 100.0
+    run = made.run_of(made.table(at, at, at + 1.0, at + 50.0))
+    found = summarise(run, setting(made, slots=800))
+    assert found.basis is Basis.WHOLE_RUN
+    assert found.served_requests_per_s == pytest.approx(1000 / run.totals.end_s)
+    assert found.to_dict()["rates"] == {
+        "of": "whole run", "start_s": 0.0, "end_s": run.totals.end_s
+    }  # fmt: skip
 
 
 # engine

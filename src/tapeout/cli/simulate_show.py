@@ -16,6 +16,7 @@ from tapeout.perf import in_words
 from tapeout.serving.remarks import warnings
 from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
+from tapeout.serving.window import Basis
 
 if TYPE_CHECKING:
     from tapeout.serving.intervals import Estimate
@@ -163,6 +164,9 @@ def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
     window = summary.window
     loop = f", closed loop of {result.setting.in_flight}" if result.setting.in_flight else ""
     yield "window", f"{number(window.start_s)} to {number(window.end_s)} s{loop}"
+    if summary.counted is not None and summary.basis is not Basis.WINDOW:
+        of = f"{number(summary.counted.start_s)} to {number(summary.counted.end_s)} s"
+        yield "rates served", f"of the {summary.basis.value}, {of}"
     yield (
         "requests/s",
         f"{number(summary.offered_requests_per_s)} offered,"
@@ -173,7 +177,7 @@ def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
             else ""
         ),
     )
-    yield "queue", summary.trend.steadiness.value
+    yield "in the system", summary.trend.steadiness.value
     yield (
         "output",
         f"{number(summary.output_tokens_per_s)} tokens/s,"

@@ -174,7 +174,7 @@ def _over_time(result: SimulationResult) -> Section:
     return Section(
         key="time",
         title="Over time",
-        lead="Sums over all replicas; each point is the mean of an interval.",
+        lead="Sums over all replicas; each point is the state at a moment, not a mean.",
         blocks=(
             charts.sequences_chart(line, f"{running}, up to {f.integer(peak)} wait"),
             charts.cache_chart(

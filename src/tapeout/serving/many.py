@@ -307,8 +307,10 @@ class Many:
         """With the chips and blocks of all kinds."""
         kinds = self.cluster.kinds
         blocks = [one.replicas * one.rules.kv_blocks * one.rules.ranks for one in kinds]
+        kinds = self.cluster.kinds
         return replace(
             setting,
+            slots=sum(k.rules.max_sequences * k.rules.ranks * k.replicas for k in kinds),
             chips=sum(one.replicas * one.chips for one in kinds),
             blocks=sum(blocks),
             replicas=sum(one.replicas for one in kinds),

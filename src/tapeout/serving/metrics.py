@@ -19,7 +19,7 @@ from tapeout.serving.engine.types import RequestTable, Simulation
 from tapeout.serving.intervals import NOTHING, Estimate, mean, percentile
 from tapeout.serving.objectives import Flags, Objective, meets
 from tapeout.serving.summary import STATISTICS, ClassSummary, Distribution, LimitCheck, Summary, Use
-from tapeout.serving.window import Window, trend_of, window_of
+from tapeout.serving.window import Window, rates_over, trend_of, window_of
 
 NAN = float("nan")
 
@@ -39,6 +39,8 @@ class Setting:
         Left out at the beginning. [s]
     in_flight : int
         Of a closed loop; 0: an open one.
+    slots : int
+        Sequences that all replicas can have in flight; 0: not known.
     slo_class : array of int, shape (request,), optional
         Place in `classes`.
     classes : tuple of str
@@ -50,6 +52,7 @@ class Setting:
     objective: Objective = Objective()  # noqa: RUF009 - frozen
     warm_up_s: float = 0.0
     in_flight: int = 0
+    slots: int = 0
     slo_class: Ints | None = None
     classes: tuple[str, ...] = ()
 
@@ -116,22 +119,26 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
     )
     seen = _seen(requests, window, setting)
     found = {name: _distribution(values) for name, values in seen.latency_s.items()}
-    length_s, last = window.length_s, requests.last_token_s
-    ended = (last >= window.start_s) & (last <= window.end_s)
+    trend = trend_of(requests, window, slots=setting.slots)
+    counted, basis = rates_over(requests, window, trend)
+    length_s, last = counted.length_s, requests.last_token_s
+    ended = (last >= counted.start_s) & (last <= counted.end_s)
     good = ended & met_objective(requests, setting)
     served = _per(int(ended.sum()), length_s)
-    emitted, read = _tokens(requests, window)
+    emitted, read = _tokens(requests, counted)
     arrived = requests.rejected[seen.place]
     return Summary(
         window=window,
-        trend=trend_of(requests, window),
+        trend=trend,
+        counted=counted,
+        basis=basis,
         requests=seen.place.size,
         finished=int(seen.finished.sum()),
         rejected=int(np.count_nonzero(arrived)),
         unfinished=int(np.count_nonzero(~seen.finished & (arrived == 0))),
         offered_requests_per_s=served
         if setting.in_flight
-        else (NAN if window.burst else _per(seen.place.size, length_s)),
+        else (NAN if window.burst else _per(seen.place.size, window.length_s)),
         served_requests_per_s=served,
         attainment=mean(seen.met.astype(float)) if setting.objective.limits else NOTHING,
         goodput_requests_per_s=_per(int(good.sum()), length_s) if setting.objective.limits else NAN,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapeout.serving.window import Steadiness
+from tapeout.serving.window import Basis, Steadiness
 
 if TYPE_CHECKING:
     from tapeout.serving.simulate import SimulationResult
+    from tapeout.serving.summary import Summary
 
 SPREAD = 0.1  # of the cache's size about its middle from which it is said
 
@@ -24,8 +25,9 @@ def _queue(result: SimulationResult) -> Iterator[str]:
         return
     if summary.trend.steadiness is Steadiness.SATURATED:
         yield (
-            f"Saturated: the queue grows by {summary.trend.slope_per_s:.3g} requests a second."
+            f"Saturated: requests in the system grow by {summary.trend.slope_per_s:.3g} a second."
             " Latencies grow with the length of the run; read the throughput, not the latencies."
+            f" {_rates(summary)}"
         )
     elif summary.window.burst:
         yield (
@@ -33,7 +35,16 @@ def _queue(result: SimulationResult) -> Iterator[str]:
             " pile, and there is no offered rate."
         )
     elif summary.trend.steadiness is not Steadiness.STEADY:
-        yield f"The queue is {summary.trend.steadiness.value}."
+        yield f"The number of requests in the system is {summary.trend.steadiness.value}."
+
+
+def _rates(summary: Summary) -> str:
+    """What the rates of a saturated run are of."""
+    of = summary.counted or summary.window
+    between = f"{of.start_s:.4g} to {of.end_s:.4g} s"
+    if summary.basis is Basis.FULL_LOAD:
+        return f"Rates served are those under full load, {between}."
+    return f"Rates served are of the whole run ({between}), filling and draining included."
 
 
 def _requests(result: SimulationResult) -> Iterator[str]:

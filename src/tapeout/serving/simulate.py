@@ -308,6 +308,7 @@ def _setting(
         objective=objective,
         warm_up_s=warm_up_s,
         in_flight=task.in_flight,
+        slots=task.rules.max_sequences * task.rules.ranks * deployment.replicas,
         slo_class=trace.slo_class,
         classes=trace.classes if trace.slo_class is not None else (),
     )

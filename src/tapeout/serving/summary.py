@@ -9,7 +9,7 @@ from typing import Any
 
 from tapeout.serving.intervals import NOTHING, Estimate
 from tapeout.serving.objectives import Limit
-from tapeout.serving.window import Trend, Window
+from tapeout.serving.window import Basis, Trend, Window
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 
@@ -128,13 +128,14 @@ class Summary:
     Attributes
     ----------
     window : Window
-        Rates are counted in it.
+        Latencies are of requests that arrive in it.
     trend : Trend
-        Of the waiting queue; says whether the run was steady.
+        Of the requests in the system; says whether the run was steady.
     requests, finished, rejected, unfinished : int
         That arrived in the window; the last three add up to the first.
     offered_requests_per_s, served_requests_per_s : float
-        Arrivals and completions in the window. Offered is nan where everything came at once.
+        Arrivals in the window, and completions in `counted`. Offered is nan where everything came
+        at once.
     attainment : Estimate
         Share of the requests that met every limit of their class; rejected and unfinished ones
         are misses. nan without an objective.
@@ -153,6 +154,10 @@ class Summary:
     checks : tuple of LimitCheck
     classes : tuple of ClassSummary
         Empty where the trace has none.
+    counted : Window, optional
+        Rates of service are counted in it: the window, or of a saturated run its full load.
+    basis : Basis
+        Which of these.
     """
 
     window: Window
@@ -172,6 +177,8 @@ class Summary:
     itl_mean_s: float
     checks: tuple[LimitCheck, ...] = ()
     classes: tuple[ClassSummary, ...] = ()
+    counted: Window | None = None
+    basis: Basis = Basis.WINDOW
 
     @property
     def output_tokens_per_s_per_chip(self) -> float:
@@ -229,6 +236,11 @@ class Summary:
                     "start_s": self.window.start_s,
                     "end_s": self.window.end_s,
                     "burst": self.window.burst,
+                },
+                "rates": {
+                    "of": self.basis.value,
+                    "start_s": (self.counted or self.window).start_s,
+                    "end_s": (self.counted or self.window).end_s,
                 },
                 "steadiness": self.trend.steadiness.name.lower(),
                 "queue_growth_requests": self.trend.growth,

@@ -112,7 +112,7 @@ def load(summary: Summary) -> Table:
         caption=f"Load from {f.short(window.start_s)} s to {f.short(window.end_s)} s",
         columns=(left("name", "Figure"), right("value", "Value")),
         rows=tuple(row(*one) for one in lines),
-        notes=(f"The queue is {summary.trend.steadiness.value}.",),
+        notes=(f"Requests in the system: {summary.trend.steadiness.value}.",),
     )
 
 

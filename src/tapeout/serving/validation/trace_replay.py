@@ -52,10 +52,15 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 QUANTITIES = ("ttft_s", "tpot_s", "e2e_s")
 FORMATS = {"auto": "bf16", "bfloat16": "bf16", "float16": "bf16", "half": "bf16"}
 KV_FORMATS = {**FORMATS, "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
-FIT_GRID = ((0.0, 25.0, 50.0, 75.0, 100.0, 150.0), (0.0, 50.0, 100.0, 200.0))
-"""Microseconds a layer, and nanoseconds a layer and token, that a fit starts from."""
-FIT_STEP = (12.5, 25.0)
-FIT_RUNS = 30
+FIT_SCALE = (12.5, 25.0)
+"""Microseconds a layer, and nanoseconds a layer and token: a cell of the grid that a fit starts
+from. In these units the simplex sees both constants alike."""
+FIT_CELLS = (12, 8)
+FIT_STARTS = 8
+FIT_RUNS = 120
+FIT_TOLERANCE = 0.01
+"""In cells of the grid: an eighth of a microsecond, a quarter of a nanosecond. The loss is held to no tolerance, as it
+is a staircase: it repeats itself where no request changes its step."""
 COLUMNS = (
     "request",
     "arrival_s",
@@ -526,7 +531,8 @@ def fit_exchange(
 
     The run is simulated whole (later requests load the engine) with times of the first requests
     compared: the sum of squared logs of TTFT and TPOT is made least. It is rough, since a request
-    catches one step or the next, so the simplex starts at the best point of a grid.
+    catches one step or the next, so a simplex of one cell starts at each of the best points of a
+    grid, and the best end is taken.
 
     Raises
     ------
@@ -543,26 +549,30 @@ def fit_exchange(
     job = prepare(run.trace, rules)
 
     def loss(values: Floats) -> float:
-        trial = with_extra(table, architecture, _extra(values))
+        trial = with_extra(table, architecture, _extra(values * np.array(FIT_SCALE)))
         times = simulated_times(run_engine(job, rules, trial))
         parts = (np.log(times[key] / measured[key])[:first] for key in ("ttft_s", "tpot_s"))
         return float(sum(np.nansum(np.square(part)) for part in parts))
 
-    grid = [np.array(pair) for pair in product(*FIT_GRID)]
-    start = grid[int(np.argmin([loss(point) for point in grid]))]
-    found = minimize(
-        loss,
-        start,
-        method="Nelder-Mead",
-        bounds=[(0.0, None)] * 2,
-        options={
-            "maxfev": FIT_RUNS,
-            "xatol": 0.5,
-            "fatol": 1e-3,
-            "initial_simplex": start + np.concatenate([np.zeros((1, 2)), np.diag(FIT_STEP)]),
-        },
-    )
-    return _extra(found.x)
+    scale = np.array(FIT_SCALE)
+    corners = product(*(range(cells + 1) for cells in FIT_CELLS))
+    grid = sorted((np.array(pair, float) for pair in corners), key=loss)
+    ends = [
+        minimize(
+            loss,
+            start,
+            method="Nelder-Mead",
+            bounds=[(0.0, None)] * 2,
+            options={
+                "maxfev": FIT_RUNS,
+                "xatol": FIT_TOLERANCE,
+                "fatol": np.inf,
+                "initial_simplex": start + np.concatenate([np.zeros((1, 2)), np.eye(2)]),
+            },
+        )
+        for start in grid[:FIT_STARTS]
+    ]
+    return _extra(min(ends, key=lambda end: float(end.fun)).x * scale)
 
 
 def _extra(values: Floats) -> ExtraExchange:
