@@ -143,6 +143,29 @@ def test_a_limit_for_an_unknown_class_is_found_before_the_run(deployment):
         )
 
 
+def test_a_request_that_is_rejected_changes_nothing_of_the_engine(placed):
+    deployment = Deployment(placement=placed("llama-3.1-8b"))
+    trace = trace_of(count=20)
+    tokens = trace.input_tokens.copy()
+    tokens[3] = 10_000_000
+    plain, long = (run(deployment, one) for one in (trace, replace(trace, input_tokens=tokens)))
+    assert long.summary.rejected == 1
+    assert plain.setup.kv == long.setup.kv
+    assert np.array_equal(plain.setup.table.mixed_ps, long.setup.table.mixed_ps)
+    assert any("up to 131,072 tokens" in note for note in plain.setup.notes)
+
+
+def test_longer_sequences_than_the_engine_takes_are_rejected(deployment):
+    trace = trace_of(count=50)
+    found = run(replace(deployment, max_model_len=200), trace)
+    longer = trace.input_tokens + trace.output_tokens > 200
+    assert 0 < found.summary.rejected == longer.sum()
+    assert np.array_equal(found.simulation.requests.rejected == 1, longer)
+    assert found.to_dict()["max_model_len"] == 200
+    assert found.to_dict()["gpu_memory_utilization"] == 0.9
+    assert found.to_dict()["kv_format"] == deployment.placement.formats.kv
+
+
 # several replicas
 
 

@@ -108,6 +108,17 @@ Replicas = Annotated[
     typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS, rich_help_panel=ENGINE),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn", min=0, max=MOST_SEED)]
+Utilisation = Annotated[
+    float | None,
+    typer.Option(
+        "--gpu-memory-utilization",
+        help="Share of the memory that the engine takes; default: 0.9, as vLLM 0.19",
+        min=0.01,
+        max=1.0,
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
+]
 Overlay = Annotated[
     Path | None,
     typer.Option(
@@ -129,6 +140,8 @@ class Limits:
     draft_tokens: int = 0
     acceptance: float = 1.0
     draft_share: float | None = None
+    memory_fraction: float | None = None
+    max_model_len: int | None = None
     replicas: int = 1
 
 
@@ -150,6 +163,8 @@ def deployment_of(placement: Placement, limits: Limits) -> Deployment:
         kv_blocks=limits.kv_blocks,
         block_tokens=limits.block_tokens,
         replicas=limits.replicas,
+        memory_fraction=limits.memory_fraction,
+        max_model_len=limits.max_model_len,
     )
 
 

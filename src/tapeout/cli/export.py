@@ -93,6 +93,8 @@ def vllm(
         kv_blocks=kv_blocks,
         block_tokens=block_size,
         prefix_cache=not no_prefix_cache,
+        memory_fraction=gpu_memory_utilization,
+        max_model_len=max_model_len,
         draft_tokens=draft_tokens,
     )
     wanted = _wanted(

@@ -39,6 +39,7 @@ def simulate(
     trace_format: o.Format = None, sort: o.Sort = False, max_model_len: o.MaxLength = None,
     policy: o.Policy = "vllm-v1", max_num_seqs: o.Sequences = None,
     max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
+    gpu_memory_utilization: o.Utilisation = None,
     block_size: o.BlockTokens = 16, no_prefix_cache: o.NoPrefixCache = False,
     replicas: o.Replicas = 1, by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
@@ -77,7 +78,8 @@ def simulate(
         "policy": policy, "max_sequences": max_num_seqs, "token_budget": max_num_batched_tokens,
         "kv_blocks": kv_blocks, "block_tokens": block_size, "prefix_cache": not no_prefix_cache,
         "replicas": replicas, "draft_tokens": drafts, "acceptance": acceptance,
-        "draft_share": draft_share,
+        "draft_share": draft_share, "memory_fraction": gpu_memory_utilization,
+        "max_model_len": max_model_len,
     }  # fmt: skip
     prefill = _Prefill(prefill_chip, prefill_parallelism, prefill_replicas,
                        layered_transfer, stream_first)  # fmt: skip

@@ -118,7 +118,8 @@ MaxLength = Annotated[
     int | None,
     typer.Option(
         "--max-model-len",
-        help="Leave out longer requests, input and output",
+        help="Longest sequence of the engine, input and output; longer rows of a trace are left"
+        " out; default: the model's own maximum",
         min=2,
         rich_help_panel=TRAFFIC,
     ),
@@ -173,6 +174,7 @@ Blocks = d.Blocks
 BlockTokens = d.BlockTokens
 NoPrefixCache = d.NoPrefixCache
 Replicas = d.Replicas
+Utilisation = d.Utilisation
 ByClient = Annotated[
     bool,
     typer.Option(

@@ -228,6 +228,11 @@ def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
         "KV cache",
         f"{kv.blocks:,} blocks{between} of {rules.block_tokens} tokens a rank: {safe(kv.source)}",
     )
+    yield (
+        "memory",
+        f"{_percent(result.memory_fraction)} of it for the engine, keys in"
+        f" {result.deployment.placement.formats.kv}, sequences up to {rules.longest:,} tokens",
+    )
     cached = "on" if rules.prefix_cache else "off"
     yield "prefix cache", cached
     factor = result.timing.band_factor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +148,9 @@ class SimulationResult:
             "ranks": rules.ranks,
             "prefix_cache": rules.prefix_cache,
             "async_depth": rules.async_depth,
+            "max_model_len": rules.longest,
+            "gpu_memory_utilization": self.memory_fraction,
+            "kv_format": place.formats.kv,
             "kv_blocks": {
                 "usable": kv.blocks,
                 "low": kv.low,
@@ -164,6 +167,13 @@ class SimulationResult:
             "notes": list(self.setup.notes),
             "cluster": None if self.cluster is None else self.cluster.to_dict(),
         } | self.summary.to_dict()
+
+    @property
+    def memory_fraction(self) -> float:
+        """Share of the memory that an engine takes."""
+        from tapeout.serving.engine.defaults import memory_fraction  # noqa: PLC0415 - a cycle
+
+        return memory_fraction(self.deployment)
 
     @property
     def blocks(self) -> int:
@@ -349,17 +359,28 @@ def _setup(
     deployment: Deployment, model: TimingModel, trace: Trace, options: Options
 ) -> tuple[EngineSetup, Front]:
     """Settings, and the time before the scheduler, adjusted where that was asked for."""
-    from tapeout.serving.engine.defaults import setup  # noqa: PLC0415  builds tables
+    from tapeout.serving.engine.defaults import longest_of, setup  # noqa: PLC0415  builds tables
 
     options.tell("setup", 0.0)
-    longest = int((trace.input_tokens + trace.output_tokens).max())
+    longest = longest_of(deployment)
     found, front = setup(deployment, model, longest_context=longest), deployment.front
     table = found.table
     if options.adjust is not None:
         table, front = options.adjust(table, front)
-    found = replace(found, table=table, notes=(*options.notes, *found.notes))
+    notes = (*options.notes, *found.notes, *_length_notes(deployment, longest))
+    found = replace(found, table=table, notes=notes)
     options.tell("setup", 1.0)
     return found, front
+
+
+def _length_notes(deployment: Deployment, longest: int) -> Iterator[str]:
+    """Where the longest sequence is from, unless it was given."""
+    if deployment.max_model_len is not None:
+        return
+    model = deployment.placement.architecture
+    known = model.max_context_tokens is not None
+    source = f"the most that {model.name} takes" if known else "assumed, as the model names none"
+    yield f"sequences up to {longest:,} tokens: {source}"
 
 
 def _engine() -> Runner:

@@ -24,7 +24,9 @@ class Deployment:
     """A placement run by an engine; None: what the engine does by default on the chip.
 
     `max_sequences` and `token_budget` are of one data-parallel rank. `kv_blocks` is the usable
-    number of cache blocks of a rank: vLLM's printed count less one.
+    number of cache blocks of a rank: vLLM's printed count less one. `max_model_len` is the longest
+    sequence, input and output, by default the model's; `memory_fraction` the share of memory that
+    the engine takes (gpu_memory_utilization), by default 0.9 as in vLLM 0.19.
     """
 
     placement: Placement
@@ -34,6 +36,8 @@ class Deployment:
     kv_blocks: int | None = None
     block_tokens: int = 16
     replicas: int = 1
+    max_model_len: int | None = None
+    memory_fraction: float | None = None
     front: Front = Front()  # noqa: RUF009 - frozen
 
 

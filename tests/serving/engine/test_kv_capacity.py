@@ -8,6 +8,7 @@ import pytest
 
 from tapeout.catalog import load
 from tapeout.chip import spec_from_record
+from tapeout.constants import GIB
 from tapeout.errors import DoesNotFitError
 from tapeout.fabric import usual_system
 from tapeout.perf import (
@@ -24,8 +25,13 @@ from tapeout.serving.engine.capacity import (
     SAMPLING_BYTES,
     kv_capacity,
 )
-from tapeout.serving.engine.defaults import engine_defaults, setup
-from tapeout.serving.engine.policies import Orca, Sarathi, VllmV1
+from tapeout.serving.engine.defaults import (
+    engine_defaults,
+    memory_fraction,
+    policy_defaults,
+    setup,
+)
+from tapeout.serving.engine.policies import Orca, Sarathi, VllmV1, policy_named
 from tapeout.serving.types import Deployment
 from tapeout.workload import TensorFormats, load_model
 
@@ -201,7 +207,7 @@ def test_a_policy_without_chunks_gets_room_for_a_whole_prompt():
         ).rules.token_budget
         for policy in (Orca(), Sarathi(), VllmV1())
     }
-    assert budgets == {"orca": 3000, "sarathi": 2048, "vllm-v1": 2048}
+    assert budgets == {"orca": 3000, "sarathi": 512, "vllm-v1": 2048}
 
 
 def test_ranks_have_a_pool_each():
@@ -211,3 +217,49 @@ def test_ranks_have_a_pool_each():
     assert made.table.shared_ps.shape == (2 * made.rules.token_budget + 1,)
     alone = on("b200", "qwen3-30b-a3b")
     assert kv_capacity(where, **SHAPE).blocks > kv_capacity(alone, **SHAPE).blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "sequences", "whose"),
+    [("sarathi", 512, 128, "vidur"), ("vllm-v0", 4096, 256, "vLLM 0.6"),
+     ("orca", 4096, 128, "vidur"), ("static", 4096, 128, "vidur"),
+     ("vllm-v1", 8192, 1024, "API server")],
+)  # fmt: skip
+def test_every_policy_has_the_limits_of_its_own_engine(name, budget, sequences, whose):
+    made = setup(
+        Deployment(placement=on("h100", "llama-3.1-8b"), policy=policy_named(name)),
+        PhysicalModel(),
+        longest_context=4096,
+    )
+    assert (made.rules.token_budget, made.rules.max_sequences) == (budget, sequences)
+    assert all(whose in note for note in made.notes[:2])
+    assert any("asynchronous scheduling" in note for note in made.notes) == (name != "vllm-v1")
+
+
+def test_vllm_v0_takes_no_fewer_than_2048_tokens_a_step():
+    chip = on("h100", "llama-3.1-8b").system.chip
+    assert policy_defaults(policy_named("vllm-v0"), chip, 512).token_budget == 2048
+
+
+def test_the_high_bound_counts_nominal_gigabytes_as_binary_ones():
+    """It would miss the blocks of a device that reports 85e9 B if it did not."""
+    where = on("h100", "llama-3.1-8b")
+    chip = replace(where.system.chip, memory_bytes=80 * GIB)
+    reports = replace(where, system=replace(where.system, chip=chip))
+    shape = {"max_sequences": 256, "longest_context": 4096}
+    nominal, reported = kv_capacity(where, **shape), kv_capacity(reports, **shape)
+    assert where.system.chip.memory_bytes == 80e9
+    assert nominal.blocks < reported.blocks <= nominal.high
+
+
+def test_an_engine_takes_nine_tenths_of_the_memory_unless_told():
+    where = on("h100", "llama-3.1-8b")
+    built = {
+        share: setup(
+            Deployment(placement=where, memory_fraction=share), PhysicalModel(), longest_context=512
+        ).kv.blocks
+        for share in (None, 0.9, 0.8)
+    }
+    assert built[None] == built[0.9] > built[0.8]
+    placed = replace(where, memory=replace(where.memory, usable_fraction=0.8))
+    assert memory_fraction(Deployment(placement=placed)) == 0.8

@@ -59,7 +59,7 @@ def test_a_plain_deployment_serves_the_checkpoint_on_its_chips(dense):
     command = vllm_command(dense, WANTED)
     assert command.program == ("vllm", "serve", "org/model")
     assert value(command, "--tensor-parallel-size") == "2"
-    assert value(command, "--gpu-memory-utilization") == "0.92"
+    assert value(command, "--gpu-memory-utilization") == "0.9"
     assert set(flags(command)) <= set(VLLM_FLAGS.split())
     assert "--num-gpu-blocks-override" not in flags(command)
     assert "--kv-cache-dtype" not in flags(command)

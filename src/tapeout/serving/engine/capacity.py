@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
-from tapeout.constants import GIGA
+from tapeout.constants import GIB, GIGA
 from tapeout.errors import DoesNotFitError
 from tapeout.perf import Placement, kv_per_chip_bytes, weights_per_chip_bytes
 from tapeout.perf.memory import activation_peak_bytes
@@ -19,6 +19,9 @@ from tapeout.workload import ModelArchitecture, weight_element_bytes
 
 NEGLIGIBLE = 1e-6  # share of a sequence below which what grows is rounding
 NULL_BLOCKS = 1  # vLLM keeps one block that nobody may hold
+REPORTED = GIB / GIGA
+"""High bound: a nominal figure of gigabytes may mean binary ones. An H100 of 80 GB (catalogue:
+80e9 B) reports 85e9, an H200 of 141 GB 150e9; a chip file may hold what the device reports."""
 GRAPHS_COUNTED = 0.9  # releases with a larger default share of memory subtract graphs (after 0.19)
 
 
@@ -129,11 +132,12 @@ def kv_capacity(
     of the fullest pipeline stage: layers are rounded up, and it may hold the embedding or the head.
     Layers with a window or a state take a bounded amount a sequence. It is set aside for the
     sequences that fit at half of the longest context (an assumption), the rest is token blocks;
-    vLLM takes both from one pool of pages.
+    vLLM takes both from one pool of pages. The high bound takes the chip's memory for GiB, as many
+    devices report 1.07 times their nominal decimal gigabytes; the middle does not.
     """
     middle = _free_bytes(placement, max_sequences, draft, lambda span: span.value)
     least = _free_bytes(placement, max_sequences, draft, lambda span: span.high)
-    most = _free_bytes(placement, max_sequences, draft, lambda span: span.low)
+    most = _free_bytes(placement, max_sequences, draft, lambda span: span.low, reported=REPORTED)
     each = _each(placement, longest_context, draft)
     shape = (max_sequences, longest_context, block_tokens)
     blocks, low, high = (_blocks(free, each, *shape) for free in (middle, least, most))
@@ -152,7 +156,7 @@ def kv_capacity(
         block_tokens=block_tokens,
         block_bytes=block_tokens * each.token_bytes,
         free_bytes=middle,
-        source="memory less weights, a profiling step and assumed buffers",
+        source="memory less weights, a profiling step and assumed buffers; high: nominal GB are GiB",
     )
 
 
@@ -197,10 +201,15 @@ def _free_bytes(
     max_sequences: int,
     draft: ModelArchitecture | None,
     of: Callable[[Span], float],
+    *,
+    reported: float = 1.0,
 ) -> float:
-    """Bytes left for the cache on the fullest chip, each assumption taken by `of`."""
+    """Bytes left for the cache on the fullest chip, each assumption taken by `of`.
+
+    `reported` is what the device reports of the memory that the catalogue has.
+    """
     memory = placement.memory
-    share = float(ceil(memory.usable_fraction * placement.system.chip.memory_bytes))
+    share = float(ceil(memory.usable_fraction * placement.system.chip.memory_bytes * reported))
     weights = _stage_weights(placement)
     if draft is not None:
         weights += _stage_weights(replace(placement, architecture=draft))

@@ -1,7 +1,8 @@
 """What an engine does on a chip unless told otherwise, and everything built for a deployment.
 
-Defaults are those of vLLM V1 (`EngineArgs`, releases 0.14 to 0.19): the budget of a step depends on
-memory and on whether the API server or the `LLM` class runs the engine.
+Those of vLLM V1 (`EngineArgs`, releases 0.14 to 0.19) depend on memory and on whether the API server
+or the `LLM` class runs the engine. Other policies have limits of their own: those of vLLM V0
+(`SchedulerConfig`, release 0.6) and of vidur's schedulers (its `config.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tapeout.chip.types import ChipSpec
 from tapeout.constants import GIB
-from tapeout.perf import Placement, TimingModel
+from tapeout.perf import MemorySettings, Placement, TimingModel
 from tapeout.serving.engine.capacity import KvCapacity, given_capacity, kv_capacity
 from tapeout.serving.engine.drafting import with_draft_passes
 from tapeout.serving.engine.policies import DRAFT_SHARE, Limits, Policy, VllmV1
@@ -18,6 +19,14 @@ from tapeout.serving.engine.tables import step_table
 from tapeout.serving.engine.types import Rules, StepTable
 from tapeout.serving.types import Deployment
 
+MEMORY_FRACTION = 0.9
+"""gpu_memory_utilization by default in vLLM 0.19, whose semantics vllm-v1 has; 0.92 came later."""
+STATED_CONTEXT = 8192
+"""Assumption: longest sequence of an engine whose model does not say what it was made for."""
+VLLM_V0_TOKENS = 2048  # max_num_batched_tokens is this, or max_model_len where that is more
+VLLM_V0_SEQUENCES = 256  # max_num_seqs
+VIDUR_BATCH = 128  # batch_size_cap of every scheduler
+SARATHI_CHUNK = 512  # chunk_size
 LARGE_BYTES = 70.0 * GIB  # from here on a GPU gets the large budgets, except the A100
 REPORTED = 0.97  # least share of its nominal memory that a device reports as usable
 
@@ -32,10 +41,13 @@ class EngineDefaults:
         max_num_batched_tokens.
     max_sequences : int
         max_num_seqs.
+    source : str
+        Whose they are, in words.
     """
 
     token_budget: int
     max_sequences: int
+    source: str = "vLLM's API server by default"
 
 
 _LARGE = {True: 16384, False: 8192}  # key: the LLM class
@@ -90,16 +102,58 @@ def engine_defaults(chip: ChipSpec, *, offline: bool = False) -> EngineDefaults:
     return EngineDefaults(token_budget=_OTHER[offline], max_sequences=256)
 
 
+def policy_defaults(policy: Policy, chip: ChipSpec, longest_context: int) -> EngineDefaults:
+    """Limits that a policy's own engine takes on a chip.
+
+    Parameters
+    ----------
+    policy : Policy
+    chip : ChipSpec
+    longest_context : int
+        max_model_len.
+
+    Notes
+    -----
+    Orca and static batches have no budget in vidur; the longest sequence, which a prompt that may
+    not be split needs, is an assumption.
+    """
+    if policy.name == "vllm-v0":
+        return EngineDefaults(
+            token_budget=max(longest_context, VLLM_V0_TOKENS),
+            max_sequences=VLLM_V0_SEQUENCES,
+            source="vLLM 0.6 by default, prompts not split",
+        )
+    if policy.name == "sarathi":
+        return EngineDefaults(
+            token_budget=SARATHI_CHUNK, max_sequences=VIDUR_BATCH, source="vidur by default"
+        )
+    if policy.name in {"orca", "static"}:
+        return EngineDefaults(
+            token_budget=longest_context,
+            max_sequences=VIDUR_BATCH,
+            source="batches as in vidur by default; tokens: the longest sequence, assumed",
+        )
+    return replace(engine_defaults(chip), source=f"vLLM's API server by default on {chip.name}")
+
+
+def longest_of(deployment: Deployment) -> int:
+    """Longest sequence an engine takes: as given, else the model's, else `STATED_CONTEXT`."""
+    if deployment.max_model_len is not None:
+        return deployment.max_model_len
+    return deployment.placement.architecture.max_context_tokens or STATED_CONTEXT
+
+
 def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -> EngineSetup:
     """Build rules, step table and cache capacity of a deployment.
 
     Parameters
     ----------
     deployment : Deployment
-        What it leaves out is what vLLM's API server does by default on the chip.
+        What it leaves out is what the engine of its policy does by default on the chip.
     model : TimingModel
     longest_context : int
-        Tokens of the longest request, input and output (max_model_len).
+        Tokens of the longest sequence, input and output (max_model_len); longer requests are
+        rejected.
 
     Raises
     ------
@@ -108,10 +162,10 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
     MissingFieldError, InfeasibleError
         As the timing model.
     """
-    usual = engine_defaults(deployment.placement.system.chip)
+    usual = policy_defaults(deployment.policy, deployment.placement.system.chip, longest_context)
     sequences = deployment.max_sequences or usual.max_sequences
     budget = deployment.token_budget or _budget(deployment, usual, sequences, longest_context)
-    placement = _with_budget(deployment.placement, budget)
+    placement = _with_limits(deployment.placement, budget, memory_fraction(deployment))
     if deployment.kv_blocks is not None:
         kv = given_capacity(deployment.kv_blocks, deployment.block_tokens)
     else:
@@ -130,6 +184,7 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
             ranks=placement.data_parallel,
         )
     )
+    rules = replace(rules, longest=longest_context)
     table = step_table(
         model,
         placement,
@@ -140,7 +195,9 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
     if rules.drafts:
         share = _draft_share(deployment.policy)
         table = with_draft_passes(table, drafts=rules.drafts, share=share)
-    return EngineSetup(rules=rules, table=table, kv=kv, notes=_notes(deployment, budget, kv, rules))
+    return EngineSetup(
+        rules=rules, table=table, kv=kv, notes=_notes(deployment, usual.source, kv, rules)
+    )
 
 
 def _draft_share(policy: Policy) -> float:
@@ -157,21 +214,38 @@ def _budget(
     return budget if deployment.policy.rules(trial).chunked else max(budget, longest_context)
 
 
-def _with_budget(placement: Placement, budget: int) -> Placement:
-    """Placement whose activations are sized for the budget."""
-    return replace(placement, memory=replace(placement.memory, token_budget=budget))
+def memory_fraction(deployment: Deployment) -> float:
+    """Share of the memory that the engine takes.
+
+    As the deployment gives it, else as the placement does where that is not what every placement
+    has by default, else `MEMORY_FRACTION`.
+    """
+    if deployment.memory_fraction is not None:
+        return deployment.memory_fraction
+    placed = deployment.placement.memory.usable_fraction
+    return MEMORY_FRACTION if placed == MemorySettings().usable_fraction else placed
 
 
-def _notes(deployment: Deployment, budget: int, kv: KvCapacity, rules: Rules) -> tuple[str, ...]:
-    chip = deployment.placement.system.chip.name
+def _with_limits(placement: Placement, budget: int, fraction: float) -> Placement:
+    """Placement with the engine's share of memory, its activations sized for the budget."""
+    memory = replace(placement.memory, token_budget=budget, usable_fraction=fraction)
+    return replace(placement, memory=memory)
+
+
+def _notes(deployment: Deployment, source: str, kv: KvCapacity, rules: Rules) -> tuple[str, ...]:
     found = []
     if deployment.token_budget is None:
-        found.append(f"{budget} tokens a step: vLLM's API server by default on {chip}")
+        found.append(f"{rules.token_budget} tokens a step: {source}")
     if deployment.max_sequences is None:
-        found.append(f"{rules.max_sequences} sequences: vLLM by default on {chip}")
+        found.append(f"{rules.max_sequences} sequences: {source}")
     if deployment.kv_blocks is None:
         found.append(
             f"{kv.printed:,} cache blocks ({kv.low + 1:,} to {kv.high + 1:,}): {kv.source}"
+        )
+    if rules.async_depth == 0:
+        found.append(
+            "this policy decides between steps, but step times have host time as hidden by"
+            " asynchronous scheduling, which the constants were fitted to: times are optimistic"
         )
     if rules.drafts:
         chances = ", ".join(f"{one:g}" for one in dict.fromkeys(rules.acceptance))

@@ -181,6 +181,8 @@ def never_fits(prompt: Ints, output: Ints, rules: Rules) -> Flags:
     """Which requests can never run, shape (request,)."""
     needed = -(-(prompt + output - 1) // rules.block_tokens)
     never: Flags = needed > rules.kv_blocks
+    if rules.longest:
+        never |= prompt + output > rules.longest
     if not rules.chunked:
         whole = prompt if rules.allocation is Allocation.WHOLE else prompt + output - 1
         never |= whole > rules.token_budget  # a resumed one recomputes what it had made

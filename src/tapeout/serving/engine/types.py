@@ -61,6 +61,9 @@ class Rules:
         Chance that draft i is accepted given that those before it were; one for each draft.
     seed : int
         Of the acceptance stream.
+    longest : int
+        Most tokens of a sequence, input and output (max_model_len), longer requests being
+        rejected; 0: as many as the cache holds.
     """
 
     token_budget: int
@@ -79,6 +82,7 @@ class Rules:
     drafts: int = 0
     acceptance: tuple[float, ...] = ()
     seed: int = 0
+    longest: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 from tapeout.chip.spec import vendor_of
 from tapeout.errors import InfeasibleError
+from tapeout.serving.engine.defaults import memory_fraction
 from tapeout.serving.engine.policies import VllmV1
 from tapeout.serving.export.command import (
     Command,
@@ -92,7 +93,7 @@ def _parallelism(deployment: Deployment) -> Iterator[tuple[str, ...]]:
 
 def _memory(deployment: Deployment, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     placement = deployment.placement
-    fraction = wanted.memory_fraction or placement.memory.usable_fraction
+    fraction = wanted.memory_fraction or memory_fraction(deployment)
     yield ("--gpu-memory-utilization", f"{fraction:g}")
     yield ("--block-size", str(deployment.block_tokens))
     stored = placement.formats.kv
@@ -106,8 +107,9 @@ def _memory(deployment: Deployment, wanted: Wanted) -> Iterator[tuple[str, ...]]
     if deployment.kv_blocks is not None:
         # One of vLLM's blocks is the null block and holds no keys.
         yield ("--num-gpu-blocks-override", str(deployment.kv_blocks + 1))
-    if wanted.max_model_len is not None:
-        yield ("--max-model-len", str(wanted.max_model_len))
+    longest = wanted.max_model_len or deployment.max_model_len
+    if longest is not None:
+        yield ("--max-model-len", str(longest))
 
 
 def _scheduler(deployment: Deployment, policy: VllmV1) -> Iterator[tuple[str, ...]]:

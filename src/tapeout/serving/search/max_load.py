@@ -163,15 +163,14 @@ def max_load(
     InfeasibleError
         An objective without limits, or a stream with too few requests.
     """
-    from tapeout.serving.engine.defaults import setup  # noqa: PLC0415  builds tables
+    from tapeout.serving.engine.defaults import longest_of, setup  # noqa: PLC0415  builds tables
     from tapeout.serving.engine.run import run_engine  # noqa: PLC0415  loads compiled code
 
     chosen = options or SearchOptions()
     trial = stream.take(min(TRIAL_REQUESTS, stream.most))
     chips = deployment.placement.chips * deployment.replicas
-    longest = _longest(stream, chosen)
     try:
-        found = setup(deployment, chosen.model, longest_context=longest)
+        found = setup(deployment, chosen.model, longest_context=longest_of(deployment))
     except DoesNotFitError:
         return MaxLoad(outcome=Outcome.DOES_NOT_FIT, chips=chips)
     except MissingFieldError:
@@ -189,12 +188,6 @@ def max_load(
     steady = screened_rate(deployment, found.rules, means_of(trial), objective, chosen.model)
     answer = search_rate(task, stream, objective, chips, steady, chosen)
     return replace(answer, notes=(*found.notes, *answer.notes))
-
-
-def _longest(stream: Stream, options: SearchOptions) -> int:
-    """Tokens of the longest request that a search can meet."""
-    whole = stream.take(min(options.most_requests, stream.most))
-    return int((whole.input_tokens + whole.output_tokens).max())
 
 
 def search_rate(

@@ -437,6 +437,7 @@ def _with_model(case: _Case) -> Replay:
             token_budget=case.token_budget,
             kv_blocks=kv.blocks,
             block_tokens=kv.block_tokens,
+            memory_fraction=case.placement.memory.usable_fraction,
         ),
         timing,
         longest_context=case.longest_context,
