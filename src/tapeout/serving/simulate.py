@@ -220,7 +220,7 @@ def simulate(
     chosen = options or Options()
     _check(deployment, trace, chosen)
     timing_model = model or PhysicalModel()
-    setup, front = _setup(deployment, timing_model, trace, chosen)
+    setup, front = _setup(deployment, timing_model, chosen)
     rules = replace(setup.rules, seed=setup.rules.seed + seed) if seed else setup.rules
     task = Task(
         rules=rules,
@@ -272,7 +272,7 @@ class _Pools:
         """Set the prefill pool up, where there is one."""
         if options.apart is None:
             return cls(fleet=options.fleet)
-        ready, _ = _setup(options.apart.prefill, model, trace, replace(options, notes=()))
+        ready, _ = _setup(options.apart.prefill, model, replace(options, notes=()))
         return cls(fleet=options.fleet, apart=options.apart, ready=ready)
 
     @property
@@ -338,7 +338,7 @@ def _many(
     others = []
     for one in options.cluster.others:
         # a calibration is of the first deployment alone
-        setup, _ = _setup(one.deployment, model, trace, replace(options, adjust=None))
+        setup, _ = _setup(one.deployment, model, replace(options, adjust=None))
         others.append((replace(setup.rules, seed=task.rules.seed), setup.table))
     return Many.of(options.cluster, trace, task, (deployment, others), objective)
 
@@ -356,7 +356,7 @@ def _check(deployment: Deployment, trace: Trace, options: Options) -> None:
 
 
 def _setup(
-    deployment: Deployment, model: TimingModel, trace: Trace, options: Options
+    deployment: Deployment, model: TimingModel, options: Options
 ) -> tuple[EngineSetup, Front]:
     """Settings, and the time before the scheduler, adjusted where that was asked for."""
     from tapeout.serving.engine.defaults import longest_of, setup  # noqa: PLC0415  builds tables

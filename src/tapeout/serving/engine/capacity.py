@@ -156,7 +156,7 @@ def kv_capacity(
         block_tokens=block_tokens,
         block_bytes=block_tokens * each.token_bytes,
         free_bytes=middle,
-        source="memory less weights, a profiling step and assumed buffers; high: nominal GB are GiB",
+        source="memory less weights, a profiling step, assumed buffers; high: nominal GB are GiB",
     )
 
 

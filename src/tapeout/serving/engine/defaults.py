@@ -1,7 +1,7 @@
 """What an engine does on a chip unless told otherwise, and everything built for a deployment.
 
-Those of vLLM V1 (`EngineArgs`, releases 0.14 to 0.19) depend on memory and on whether the API server
-or the `LLM` class runs the engine. Other policies have limits of their own: those of vLLM V0
+Those of vLLM V1 (`EngineArgs`, releases 0.14 to 0.19) depend on memory and on whether the API
+server or the `LLM` class runs the engine. Other policies have limits of their own: those of vLLM V0
 (`SchedulerConfig`, release 0.6) and of vidur's schedulers (its `config.py`).
 """
 

@@ -59,8 +59,8 @@ FIT_CELLS = (12, 8)
 FIT_STARTS = 8
 FIT_RUNS = 120
 FIT_TOLERANCE = 0.01
-"""In cells of the grid: an eighth of a microsecond, a quarter of a nanosecond. The loss is held to no tolerance, as it
-is a staircase: it repeats itself where no request changes its step."""
+"""In cells of the grid: an eighth of a microsecond, a quarter of a nanosecond. The loss is held to
+no tolerance, as it is a staircase: it repeats itself where no request changes its step."""
 COLUMNS = (
     "request",
     "arrival_s",
