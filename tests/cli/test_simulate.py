@@ -81,7 +81,7 @@ def test_json_is_what_was_simulated():
 def test_a_saturated_run_warns():
     done = run(*PLACE, *LIMITS, "--rate", "400", "--requests", "400", "--output", "60")
     assert done.exit_code == 0, done.output
-    assert "! Saturated: the queue grows by" in done.output
+    assert "! Saturated: requests in the system grow by" in done.output
 
 
 def test_policies_replicas_and_precision_change_the_result():

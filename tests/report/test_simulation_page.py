@@ -86,7 +86,7 @@ def test_limits_are_marked_where_they_are_missed(result, page):
 
 def test_a_saturated_run_is_marked(made):
     text = body(simulation_html(made.result_of(made.queue_run(count=1500, rate=20.0))))
-    assert "Saturated: the queue grows by" in text
+    assert "Saturated: requests in the system grow by" in text
     assert "saturated, it grows" in text
 
 

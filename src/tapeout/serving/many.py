@@ -236,8 +236,8 @@ def cluster_summary(
 
 
 def clients(trace: Trace) -> Ints:
-    """Client of every request; where the trace has none a conversation is one."""
-    if trace.client is not None:
+    """Client of every request; where the trace tells none apart a conversation is one."""
+    if trace.client is not None and np.unique(trace.client).size > 1:
         return trace.client.astype(np.int64)
     if trace.parent is not None:
         from tapeout.serving.traffic.scaling import roots  # noqa: PLC0415 - only here

@@ -237,7 +237,7 @@ def simulate(
         tell=chosen.tell,
     )
     aim = objective or Objective()
-    pools = _Pools.of(chosen, timing_model, trace)
+    pools = _Pools.of(chosen, timing_model)
     many = _many(trace, task, chosen, (deployment, timing_model), aim)
     setting = _setting(task, (deployment, pools), trace, aim, chosen.warm_up_s)
     if many is not None:
@@ -268,7 +268,7 @@ class _Pools:
     ready: EngineSetup | None = None
 
     @classmethod
-    def of(cls, options: Options, model: TimingModel, trace: Trace) -> _Pools:
+    def of(cls, options: Options, model: TimingModel) -> _Pools:
         """Set the prefill pool up, where there is one."""
         if options.apart is None:
             return cls(fleet=options.fleet)

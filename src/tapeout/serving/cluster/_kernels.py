@@ -320,7 +320,7 @@ def fail(c: Core, b: Blocks, w: Record, a: Fleet, one: int, time: int, until: in
     g, rep = c.g, a.replica
     status, again = rep[f.STATUS, one], time + a.settings[f.DETECTION]
     rep[f.BARRED, one] = max(rep[f.BARRED, one], until)
-    if status == f.STARTING:
+    if status in (f.STARTING, f.LOST, f.DOWN):
         rep[f.UP_AT, one] = max(rep[f.UP_AT, one], until)
     if status not in (f.ON, f.DRAINING):
         return

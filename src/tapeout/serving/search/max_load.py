@@ -384,7 +384,7 @@ class _Search:
         )
         gaps = tpot_s(requests)[inside]
         done = np.isfinite(requests.last_token_s)
-        per_chip = root.rate_rps / self.chips
+        per_chip, sent = root.rate_rps / self.chips, requests.rejected.size
         output = int(requests.output_tokens[done].sum())
         half = root.rate_rps * math.expm1(root.log_half_width)
         return MaxLoad(
@@ -392,8 +392,11 @@ class _Search:
             rate_rps=root.rate_rps,
             half_width_rps=half,
             binds=root.binds,
-            output_tokens_per_s_per_chip=per_chip * float(requests.output_tokens[done].mean()),
-            input_tokens_per_s_per_chip=per_chip * float(requests.input_tokens[done].mean()),
+            # of all that were sent: a rejected or unfinished request brings no tokens
+            output_tokens_per_s_per_chip=per_chip
+            * float(requests.output_tokens[done].sum())
+            / sent,
+            input_tokens_per_s_per_chip=per_chip * float(requests.input_tokens[done].sum()) / sent,
             joule_per_output_token=totals.energy_j / output if output else NAN,
             mean_tpot_s=float(np.nanmean(gaps)) if np.isfinite(gaps).any() else NAN,
             tpot_s=_percentile(gaps, self._percent("tpot")),

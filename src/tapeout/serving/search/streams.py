@@ -92,7 +92,10 @@ class DrawnStream:
     def take(self, requests: int) -> Trace:
         """First so many requests."""
         wanted = {"duration_s": None, "requests": min(requests, self.longest)}
-        return make_trace(self.spec.model_copy(update=wanted), self.seed)
+        drawn = make_trace(self.spec.model_copy(update=wanted), self.seed)
+        # Their own rate is 1 to within the noise of the count, which is most of the noise of a
+        # search: what is asked is the rate that was offered.
+        return at_rate(drawn, 1.0 / mean_rate_rps(drawn)) if drawn.requests > 1 else drawn
 
 
 def stream_of_means(
