@@ -43,4 +43,6 @@ def test_a_conversation_is_a_client_where_the_trace_has_none():
     assert clients(trace).tolist() == [0, 1, 2]
     talk = replace(trace, parent=np.array([-1, -1, 0]), think_s=np.zeros(3))
     assert clients(talk).tolist() == [0, 1, 0]
-    assert clients(replace(talk, client=np.array([5, 5, 5]))).tolist() == [5, 5, 5]
+    assert clients(replace(talk, client=np.array([5, 5, 6]))).tolist() == [5, 5, 6]
+    # one client for all, as drawn traffic has, tells nobody apart
+    assert clients(replace(talk, client=np.array([5, 5, 5]))).tolist() == [0, 1, 0]

@@ -185,7 +185,10 @@ def test_a_longer_stream_begins_with_the_shorter_one():
     stream = stream_of_means(Traffic(name="x", model="m", input_tokens=500.0, output_tokens=50.0,
                                      cached_input_fraction=0.2))  # fmt: skip
     short, long = stream.take(300), stream.take(1000)
-    assert np.array_equal(short.arrival_s, long.arrival_s[:300])
+    stretched = short.arrival_s / long.arrival_s[:300]  # each brings one a second, exactly
+    assert stretched == pytest.approx(stretched[0]) and 0.8 < stretched[0] < 1.25
+    for one in (short, long):
+        assert mean_rate_rps(one) == pytest.approx(1.0)
     assert np.array_equal(short.input_tokens, long.input_tokens[:300])
     assert np.array_equal(short.output_tokens, long.output_tokens[:300])
 
