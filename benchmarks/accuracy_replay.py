@@ -109,7 +109,8 @@ def _remarks(found: list[tuple[Row, Replay]]) -> Iterator[str]:
                 "layer and token, beside the collectives of the fabric model. It was scored three "
                 "times: the first fit (50 us, 103 ns) had stopped beside its start and gave TTFT "
                 "mean +10.9 %, TPOT +2.9 %, E2E +3.3 % on the rest; the second (0, 100 ns) lay on "
-                "a point of its grid and gave -13.2, -2.4 and -3.0 %; this one follows an optimiser mended "
+                "a point of its grid and gave -13.2, -2.4 and -3.0 %; this one follows an "
+                "optimiser mended "
                 "by the loss of the fit part alone. That loss is a staircase: 100 requests hardly "
                 "fix the exchange."
             )
