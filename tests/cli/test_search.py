@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -111,3 +112,34 @@ def test_another_way_to_fill_the_capacity_table_is_refused():
     done = run("decide", "examples/jalapeno", "--capacity", "guessed")
     assert isinstance(done.exception, TapeoutError)
     assert "guessed" in str(done.exception)
+
+
+def test_a_search_says_what_it_was_asked_and_what_its_order_does_not_show():
+    done = run(*SEARCH, "--simulated", "1")
+    assert done.exit_code == 0, done.output
+    said = (
+        "512 input and 128 output tokens",
+        "limits ttft_p90=1,tpot_p90=0.05",
+        "seed 0",
+        "2 of",
+        "number formats differ (fp4, fp8)",
+        "timing error of the step model",
+    )
+    for text in said:
+        assert text in done.output, text
+
+
+def test_wide_intervals_are_said_to_order_nothing(monkeypatch):
+    wide = replace(ANSWER, half_width_rps=20.0)
+    monkeypatch.setattr(deployments, "max_load", lambda *_: wide)
+    assert "wider than ±10 %" in run(*SEARCH).output
+
+
+def test_a_search_as_json_has_every_candidate(asked):
+    done = run(*SEARCH, "--json", "--requests", 3000)
+    found = json.loads(done.stdout)
+    assert found["slo"] == SLO[1]
+    assert found["candidates"][0]["requests_per_s"] == 80.0
+    answered = [one for one in found["candidates"] if one["requests_per_s"] is not None]
+    assert len(answered) == len(asked)
+    assert asked[0][3].most_requests == 3000

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -56,6 +57,8 @@ def test_figures_of_kinds_add_up():
     end_s = hours / 2 * 3600
     assert abs(kinds[1]["usd_per_mtok"] / (2 * hours / (rate * end_s / 1e6)) - 1) < 1e-9
     assert kinds[0]["usd_per_mtok"] is None
+    paid = 9 * kinds[0]["paid_h"] + 2 * hours  # idle replicas are paid too
+    assert got["cluster"]["usd_per_mtok"] == pytest.approx(paid / (rate * end_s / 1e6))
 
 
 def test_failures_are_shown_beside_a_run_without_them():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +17,15 @@ from tapeout.cli import simulate_options as o
 from tapeout.cli.figures import number
 from tapeout.cli.simulate_traffic import Asked, stream_of
 from tapeout.constants import MILLI, PERCENT
-from tapeout.errors import InfeasibleError, Problem, ProblemsError
+from tapeout.errors import InfeasibleError, Problem, ProblemsError, printable
 
 if TYPE_CHECKING:
     from tapeout.fabric import System
-    from tapeout.serving.search import Candidate, Price, Space
+    from tapeout.serving.search import Candidate, Price, Space, Stream
 
 SHOWN = 20
+WIDE = 0.1  # share of a rate: an interval as wide orders nothing
+TRIED = 2_000  # requests whose mean lengths are printed
 
 UsdPerChipHour = Annotated[
     list[str] | None,
@@ -31,6 +35,32 @@ UsdPerChipHour = Annotated[
         show_default=False,
     ),
 ]
+Model = Annotated[str, typer.Option("--model", help="Model, e.g. llama-3.1-70b")]
+Chips = Annotated[
+    str, typer.Option("--chips", help="Catalogue chips between commas, e.g. h100,b200")
+]
+Precisions = Annotated[
+    str, typer.Option("--precision", help="Between commas; default: the narrowest served")
+]
+Caps = Annotated[
+    str, typer.Option("--max-num-seqs", help="Caps between commas; default: the engine's")
+]
+Budgets = Annotated[
+    str, typer.Option("--max-num-batched-tokens", help="Budgets between commas; default likewise")
+]
+Policies = Annotated[str, typer.Option("--policy", help="Policies between commas")]
+MostChips = Annotated[int, typer.Option(help="Chips of a replica, at most", min=1)]
+Simulated = Annotated[
+    int, typer.Option(help="How many of the best are simulated, at least one of every chip",
+                      min=1, max=200)
+]  # fmt: skip
+Requests = Annotated[
+    int | None,
+    typer.Option(help="Of the longest run; default: 12,000", min=1000, show_default=False),
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
+]
 Out = Annotated[Path | None, typer.Option(help="Write every candidate (.csv)", show_default=False)]
 Plot = Annotated[
     Path | None, typer.Option(help="Write the trade as a page (.html)", show_default=False)
@@ -39,38 +69,27 @@ Plot = Annotated[
 
 def search(
     trace: o.TraceFile = None,
-    model: Annotated[str, typer.Option("--model", help="Model, e.g. llama-3.1-70b")] = "",
-    chips: Annotated[
-        str, typer.Option("--chips", help="Catalogue chips between commas, e.g. h100,b200")
-    ] = "",
+    model: Model = "",
+    chips: Chips = "",
     slo: o.Slo = "",
     attainment: o.Attainment = 0.0,
     input_tokens: o.Input = None,
     output_tokens: o.Output = None,
     length_cv: o.LengthCv = None,
     cv: o.Cv = None,
-    precisions: Annotated[
-        str, typer.Option("--precision", help="Between commas; default: the narrowest served")
-    ] = "",
-    max_num_seqs: Annotated[
-        str, typer.Option("--max-num-seqs", help="Caps between commas; default: the engine's")
-    ] = "",
-    max_num_batched_tokens: Annotated[
-        str,
-        typer.Option("--max-num-batched-tokens", help="Budgets between commas; default likewise"),
-    ] = "",
-    policies: Annotated[str, typer.Option("--policy", help="Policies between commas")] = "vllm-v1",
-    most_chips: Annotated[int, typer.Option(help="Chips of a replica, at most", min=1)] = 64,
-    simulated: Annotated[
-        int, typer.Option(help="How many of the best are simulated", min=1, max=200)
-    ] = 8,
+    precisions: Precisions = "",
+    max_num_seqs: Caps = "",
+    max_num_batched_tokens: Budgets = "",
+    policies: Policies = "vllm-v1",
+    most_chips: MostChips = 64,
+    simulated: Simulated = 8,
     usd_per_chip_hour: UsdPerChipHour = None,
+    requests: Requests = None,
     seed: o.Seed = 0,
-    overlay: Annotated[
-        Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)
-    ] = None,
+    overlay: Overlay = None,
     out: Out = None,
     plot: Plot = None,
+    as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Find the cheapest deployment within limits: all screened, the best simulated.
@@ -102,14 +121,18 @@ def search(
         cv=cv, seed=seed,
     )  # fmt: skip
     stream, notes = stream_of(asked)
-    with _progress(show=not quiet) as tell:
-        how = HowSearched(
-            search=SearchOptions(attainment=attainment, seed=seed), simulated=simulated,
-            prices=prices, tell=tell,
-        )  # fmt: skip
+    options = SearchOptions(attainment=attainment, seed=seed)
+    if requests is not None:
+        options = replace(options, most_requests=requests)
+    with _progress(show=not quiet and not as_json) as tell:
+        how = HowSearched(search=options, simulated=simulated, prices=prices, tell=tell)
         found = search_deployments(load_model(model), space, stream, parse_objective(slo), how)
-    _show(found, prices, list(systems), notes)
-    _write(found, out, plot)
+    if as_json:
+        _print_json(found, slo, seed, notes)
+    else:
+        typer.echo(_asked_words(asked, stream, slo, seed))
+        _show(found, prices, list(systems), (*notes, *_cautions(found)))
+    _write(found, out, plot, quiet=as_json)
 
 
 def _check(model: str, chips: str, slo: str, out: Path | None, plot: Path | None) -> None:
@@ -231,13 +254,60 @@ def _show(
     for one in best[:SHOWN]:
         table.add_row(safe(one.chip), safe(one.words), str(one.chips), *_cells(one))
     console.print(table)
-    console.print("  [dim]gap: simulated over steady state, tokens a second and chip[/dim]")
+    console.print(
+        "  [dim]gap: simulated over steady state, tokens/s a chip; USD/Mtok: of output[/dim]"
+    )
     for name in chips:
         price = prices.get(name)
         told = price.words if price else "no price: rank is by tokens a second and chip"
         console.print(f"  [dim]{safe(name)}: {safe(told)}[/dim]")
     for text in notes:
         console.print(f"  [dim]{safe(text)}[/dim]")
+
+
+def _asked_words(asked: Asked, stream: Stream, slo: str, seed: int) -> str:
+    """What was searched for, in a line."""
+    from tapeout.serving.search.streams import means_of  # noqa: PLC0415
+
+    means = means_of(stream.take(min(TRIED, stream.most)))
+    what = printable(str(asked.path)) if asked.path else "drawn requests"
+    return (
+        f"{what}: {means[0]:,.0f} input and {means[1]:,.0f} output tokens on average; "
+        f"limits {printable(slo)}; seed {seed}"
+    )
+
+
+def _cautions(found: Sequence[Candidate]) -> Iterator[str]:
+    """What the order of the table does not show."""
+    best = [one for one in found if one.simulated is not None and one.simulated.rate_rps]
+    weights = {one.deployment.placement.formats.weight for one in best}
+    if len(weights) > 1:
+        yield f"number formats differ ({', '.join(sorted(weights))}): --precision compares alike"
+    wide = [one for one in best if one.simulated and one.simulated.half_width_rps
+            > WIDE * one.simulated.rate_rps]  # fmt: skip
+    if wide:
+        yield f"{len(wide)} intervals are wider than ±10 %: raise --requests before ranking them"
+    bands = sorted({round(one.band_factor, 2) for one in best if one.band_factor > 1.0})
+    if bands:
+        most = f" to {bands[-1]:.2f}" if len(bands) > 1 else ""
+        yield (
+            f"timing error of the step model: factor {bands[0]:.2f}{most} (80 % band), partly"
+            " shared by all chips; ± is sampling error alone"
+        )
+
+
+def _print_json(found: Sequence[Candidate], slo: str, seed: int, notes: tuple[str, ...]) -> None:
+    from tapeout.serving.search.rows import columns  # noqa: PLC0415
+
+    table = columns(found)
+    rows = [
+        {name: None if isinstance(x, float) and not math.isfinite(x) else x
+         for name, x in zip(table, row, strict=True)}
+        for row in zip(*table.values(), strict=True)
+    ]  # fmt: skip
+    cautions = [*notes, *_cautions(found)]
+    whole = {"slo": slo, "seed": seed, "candidates": rows, "notes": cautions}
+    typer.echo(json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 def _cells(one: Candidate) -> Iterator[str]:
@@ -267,15 +337,15 @@ def _or_none(value: float) -> str:
     return number(value) if math.isfinite(value) else "–"
 
 
-def _write(found: Sequence[Candidate], out: Path | None, plot: Path | None) -> None:
+def _write(found: Sequence[Candidate], out: Path | None, plot: Path | None, *, quiet: bool) -> None:
     if out is not None:
         from tapeout.serving.records import write_columns  # noqa: PLC0415
         from tapeout.serving.search.rows import columns  # noqa: PLC0415
 
         write_columns(out, columns(found))
-        typer.echo(f"Wrote {out}")
+        typer.echo(f"Wrote {out}", err=quiet)
     if plot is not None:
         from tapeout.report.search import write_search  # noqa: PLC0415
 
         write_search(found, plot)
-        typer.echo(f"Wrote {plot}")
+        typer.echo(f"Wrote {plot}", err=quiet)

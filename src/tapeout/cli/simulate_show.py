@@ -277,6 +277,18 @@ def show_cluster(console: Console, cluster: ClusterSummary, attainment: Estimate
             number(one.usd_per_mtok),
             f"{one.failures:,}",
         )
+    if len(cluster.kinds) > 1:
+        whole = cluster.kinds
+        table.add_row(
+            "  all",
+            f"{sum(one.replicas for one in whole):,}",
+            f"{sum(one.requests for one in whole):,}",
+            "",
+            number(sum(one.paid_h for one in whole)),
+            number(sum(one.output_tokens_per_s for one in whole)),
+            number(cluster.usd_per_mtok),
+            f"{sum(one.failures for one in whole):,}",
+        )
     console.print(table)
     again = f"{cluster.tries:,} in all, {cluster.sent_again:,} requests more than once"
     rows = [("tries", f"{again}, {cluster.dropped:,} dropped")]

@@ -81,6 +81,9 @@ class Served:
         Replica hours. [h]
     output_tokens_per_s : float
         Of requests that finished there, over the whole run. [token/s]
+    paid_usd : float
+        Price of the paid hours; nan without a price. [USD]
+    output_tokens : int
     usd_per_mtok : float
         Price of the paid hours over a million of those tokens; nan without a price. [USD/Mtok]
     """
@@ -91,6 +94,8 @@ class Served:
     busy_fraction: float
     paid_h: float
     output_tokens_per_s: float
+    paid_usd: float
+    output_tokens: int
     usd_per_mtok: float
     starts: int
     failures: int
@@ -122,11 +127,19 @@ class ClusterSummary:
     dropped: int
     without_failures: Estimate | None = None
 
+    @property
+    def usd_per_mtok(self) -> float:
+        """All paid hours, idle kinds included, over all output; nan unless every kind is priced."""
+        tokens = sum(one.output_tokens for one in self.kinds)
+        paid = sum(one.paid_usd for one in self.kinds)
+        return paid / (tokens / MEGA) if tokens else float("nan")
+
     def to_dict(self) -> dict[str, Any]:
         """In SI units, hours apart, ready for JSON."""
         without = self.without_failures
         return {
             "router": self.router,
+            "usd_per_mtok": _known(self.usd_per_mtok),
             "tries": self.tries,
             "sent_again": self.sent_again,
             "dropped": self.dropped,
@@ -213,6 +226,8 @@ def served(run: ClusterRun, kinds: tuple[Kind, ...]) -> tuple[Served, ...]:
                 busy_fraction=busy_s / paid_s if paid_s > 0.0 else float("nan"),
                 paid_h=paid_s / HOUR_S,
                 output_tokens_per_s=tokens / end_s if end_s > 0.0 else float("nan"),
+                paid_usd=usd if kind.usd_per_hour > 0.0 else float("nan"),
+                output_tokens=tokens,
                 usd_per_mtok=usd / (tokens / MEGA) if usd > 0.0 and tokens else float("nan"),
                 starts=int(table.starts[own].sum()),
                 failures=int(table.failures[own].sum()),

@@ -39,6 +39,14 @@ def test_what_was_in_flight_starts_over_when_the_failure_is_noticed():
     assert requests.preempted_s[0] == pytest.approx(2 * MS)
 
 
+def test_a_second_failure_of_a_replica_that_is_down_lasts_to_its_own_end():
+    rules = single()
+    both = (fails(at_s=0.5 * MS, until_s=4 * MS), fails(at_s=2 * MS, until_s=30 * MS))
+    how = replace(cluster(rules, failures=both, detection_s=MS), kinds=(kind(rules, name="a"),))
+    requests = run([0.0], 1, 10, rules, how).simulation.requests
+    assert requests.last_token_s[0] == pytest.approx(40 * MS)  # not 14 ms
+
+
 def test_first_token_counts_from_the_first_arrival_where_there_was_none():
     rules = single()
     how = cluster(rules, failures=(fails(at_s=0.5 * MS),), detection_s=2 * MS)

@@ -34,6 +34,7 @@ from tapeout.serving.engine.defaults import (
 from tapeout.serving.engine.policies import Orca, Sarathi, VllmV1, policy_named
 from tapeout.serving.types import Deployment
 from tapeout.workload import TensorFormats, load_model
+from tests.conftest import make_chip, make_placement
 
 BF16 = TensorFormats(weight="bf16", activation="bf16", kv="bf16")
 
@@ -263,3 +264,14 @@ def test_an_engine_takes_nine_tenths_of_the_memory_unless_told():
     assert built[None] == built[0.9] > built[0.8]
     placed = replace(where, memory=replace(where.memory, usable_fraction=0.8))
     assert memory_fraction(Deployment(placement=placed)) == 0.8
+
+
+def test_a_size_that_a_device_reported_is_not_counted_as_nominal():
+    shape = {"max_sequences": 256, "longest_context": 4096}
+    rounded, reported = (
+        kv_capacity(make_placement("llama-3.1-8b", make_chip(memory_bytes=size)), **shape)
+        for size in (25e9, 25_250_627_584.0)
+    )
+    assert rounded.high > reported.high
+    assert "GiB" in rounded.source
+    assert "GiB" not in reported.source

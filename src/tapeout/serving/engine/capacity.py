@@ -132,12 +132,15 @@ def kv_capacity(
     of the fullest pipeline stage: layers are rounded up, and it may hold the embedding or the head.
     Layers with a window or a state take a bounded amount a sequence. It is set aside for the
     sequences that fit at half of the longest context (an assumption), the rest is token blocks;
-    vLLM takes both from one pool of pages. The high bound takes the chip's memory for GiB, as many
-    devices report 1.07 times their nominal decimal gigabytes; the middle does not.
+    vLLM takes both from one pool of pages. The high bound takes a memory of whole gigabytes for
+    GiB, as many devices report 1.07 times their nominal ones; the middle does not.
     """
     middle = _free_bytes(placement, max_sequences, draft, lambda span: span.value)
     least = _free_bytes(placement, max_sequences, draft, lambda span: span.high)
-    most = _free_bytes(placement, max_sequences, draft, lambda span: span.low, reported=REPORTED)
+    # a size that is no round number of gigabytes came from the device or counts binary ones
+    nominal = placement.system.chip.memory_bytes % GIGA == 0.0
+    reported = REPORTED if nominal else 1.0
+    most = _free_bytes(placement, max_sequences, draft, lambda span: span.low, reported=reported)
     each = _each(placement, longest_context, draft)
     shape = (max_sequences, longest_context, block_tokens)
     blocks, low, high = (_blocks(free, each, *shape) for free in (middle, least, most))
@@ -156,7 +159,8 @@ def kv_capacity(
         block_tokens=block_tokens,
         block_bytes=block_tokens * each.token_bytes,
         free_bytes=middle,
-        source="memory less weights, a profiling step, assumed buffers; high: nominal GB are GiB",
+        source="memory less weights, a profiling step, assumed buffers"
+        + ("; high: nominal GB are GiB" if nominal else ""),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tapeout.constants import HOUR_S, MEGA
+from tapeout.constants import HOUR_S, MEGA, Z80
 from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, Outcome
 from tapeout.fabric import System
 from tapeout.perf import Placement, heads_divide, in_words, placements, serving_formats
@@ -99,6 +100,11 @@ class Candidate:
         return found.joule_per_output_token
 
     @property
+    def band_factor(self) -> float:
+        """Half width of the 80 % band of the step model, as a factor."""
+        return math.exp(Z80 * self.screened.log_sd)
+
+    @property
     def outcome(self) -> Outcome:
         """Of the simulation where there was one, else of the screen."""
         return self.screened.outcome if self.simulated is None else self.simulated.outcome
@@ -136,7 +142,7 @@ class HowSearched:
     ----------
     search : SearchOptions
     simulated : int
-        Candidates of the screen that are simulated.
+        Candidates of the screen that are simulated, at least one of every chip.
     prices : mapping of chip to Price
     tell : callable
         Gets a stage ("screen", "simulate") and the share of it that is done.
@@ -271,10 +277,10 @@ def _spread_over_chips(order: Sequence[Candidate], most: int) -> list[Candidate]
     firsts: dict[str, Candidate] = {}
     for one in meets:
         firsts.setdefault(one.chip, one)
-    picked = list(firsts.values())[:most]
+    picked = list(firsts.values())
     taken = {id(one) for one in picked}
     more = [one for one in meets if id(one) not in taken]
-    return picked + more[: most - len(picked)]
+    return picked + more[: max(most - len(picked), 0)]
 
 
 VALUES: Mapping[str, Callable[[Candidate], float]] = {

@@ -58,7 +58,8 @@ class SearchOptions:
         Share of requests that must meet every limit at once; 0: each limit at its percentile.
     precision : float
         Of the rate at which these requests just meet the objective, over the rate; runs are made
-        longer until the 95 % interval is as narrow too, or `most_requests` is reached.
+        longer until the 95 % interval is as narrow too, or `most_requests` is reached, which is
+        soon by default.
     first_requests, most_requests : int
         Of a run: of the first level, and of the longest one.
     warm_up_s : float
@@ -104,7 +105,8 @@ class MaxLoad:
         Sequences that run on average, of all replicas.
     chips : int
     steady_rps : float
-        What the steady state said; nan where it was not asked. [1/s]
+        What the steady state said; nan where it was not asked, or knows less than was simulated
+        (drafts, a calibration). [1/s]
     simulated_requests, longest_run : int
     anomalies : int
         Rates that met the objective above one that did not.
@@ -187,7 +189,13 @@ def max_load(
     )
     steady = screened_rate(deployment, found.rules, means_of(trial), objective, chosen.model)
     answer = search_rate(task, stream, objective, chips, steady, chosen)
-    return replace(answer, notes=(*found.notes, *answer.notes))
+    # The steady state knows neither drafts nor a calibration: it is a guess then, no comparison.
+    alike = found.rules.drafts == 0 and chosen.adjust is None
+    return replace(
+        answer,
+        steady_rps=answer.steady_rps if alike else NAN,
+        notes=(*found.notes, *answer.notes),
+    )
 
 
 def search_rate(

@@ -39,6 +39,8 @@ class Screened:
     joule_per_output_token : float
     trade : tuple of (mean TPOT [s], output tokens/s, joules of an output token)
         From one sequence to the cap, whatever the objective; rates of one replica.
+    log_sd : float
+        Timing error of the step model: sd of the log of a step's time.
     """
 
     outcome: Outcome
@@ -50,6 +52,7 @@ class Screened:
     ttft_s: float
     joule_per_output_token: float
     trade: tuple[tuple[float, float, float], ...] = ()
+    log_sd: float = 0.0
 
 
 NOT_FITTING = Screened(
@@ -93,7 +96,8 @@ def screen(
             alone = _described(state, objective, lengths, 0)
             found.append(replace(alone, outcome=outcome, rate_rps=0.0, output_tokens_per_s=0.0))
     return tuple(
-        replace(one, trade=_trade(state, cap)) for one, cap in zip(found, caps, strict=True)
+        replace(one, trade=_trade(state, cap), log_sd=state.cost.log_sd)
+        for one, cap in zip(found, caps, strict=True)
     )
 
 
