@@ -66,7 +66,11 @@ def _root(
 def decide(
     scenario: Scenario,
     report: Annotated[
-        Path | None, typer.Option(help="Write the report here (.html)", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Write the page (.html) or the workbook (.xlsx) here; repeatable",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the results folder here", show_default=False)
@@ -96,6 +100,8 @@ def decide(
 
       tapeout decide examples/jalapeno --report out/report.html --out out/results
 
+      tapeout decide examples/jalapeno --report cash.xlsx
+
       tapeout decide my-scenario --patch cautious --json
 
       tapeout decide examples/jalapeno --capacity simulated
@@ -116,11 +122,12 @@ def decide(
         )
         if out is not None:
             results.write(out)
-        if report is not None:
-            from tapeout.report import write_html  # noqa: PLC0415
+        if report:
+            from tapeout.report import write_report  # noqa: PLC0415
 
             tell("report", 0.0)
-            write_html(results, report)
+            for path in report:
+                write_report(results, path)
             tell("report", 1.0)
     if as_json:
         from tapeout.study.results import to_json  # noqa: PLC0415
@@ -135,27 +142,27 @@ def decide(
     _say_where(report, out)
 
 
-def _check_report(report: Path | None) -> None:
-    if report is not None and report.suffix.lower() not in (".html", ".htm"):
-        raise ProblemsError(
-            "--report",
-            [
-                Problem(
-                    path="--report",
-                    value=str(report),
-                    message="only HTML is written so far",
-                    remedy="end the name in .html; the page prints to PDF from a browser",
-                )
-            ],
+def _check_report(report: list[Path] | None) -> None:
+    problems = [
+        Problem(
+            path="--report",
+            value=str(path),
+            message="neither a page nor a workbook",
+            remedy="end the name in .html or .xlsx; the page prints to PDF from a browser",
         )
+        for path in report or ()
+        if path.suffix.lower() not in (".html", ".htm", ".xlsx")
+    ]
+    if problems:
+        raise ProblemsError("--report", problems)
 
 
-def _say_where(report: Path | None, out: Path | None) -> None:
-    if report is not None:
-        typer.echo(f"Report: {report}")
+def _say_where(report: list[Path] | None, out: Path | None) -> None:
+    for path in report or ():
+        typer.echo(f"Report: {path}")
     if out is not None:
         typer.echo(f"Results: {out}")
-    if report is None:
+    if not report:
         typer.echo("Add --report report.html for the full page.")
 
 

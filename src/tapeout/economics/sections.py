@@ -235,6 +235,38 @@ class OfftakeSection(Section):
     )
 
 
+class FinanceSection(Section):
+    """How the owner keeps its books and pays for capital: choices of the owner, not draws.
+
+    They move the statements and what is after tax; present costs and the boundary are before tax
+    and before financing.
+    """
+
+    book_years: float = Field(
+        default=5.0, ge=1, le=15, description="life over which chips are written off"
+    )
+    tax_fraction: float = Field(
+        default=0.21, ge=0, lt=1, description="federal rate of the US, 26 U.S.C. 11; states add"
+    )
+    tax_recovery_years: Literal[0, 3, 5, 7, 10] = Field(
+        default=5, description="MACRS class (computers: 5), or 0: expensed when bought"
+    )
+    debt_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="share of each purchase borrowed, from the vendor too"
+    )
+    debt_rate_per_year: float = Field(
+        default=0.07,
+        ge=0,
+        le=1,
+        description="annual effective; also discounts contracts (assumption: secured paper of"
+        " the field paid 6 to 9 % in 2025-2026)",
+    )
+    debt_years: float = Field(default=4.0, gt=0, le=30, description="repaid in equal parts over")
+    opening_cash_usd: float = Field(
+        default=0.0, ge=0, le=1e15, description="cash there at the decision"
+    )
+
+
 class InstalledSection(Section):
     """What the owner has already committed to; the same in every strategy."""
 

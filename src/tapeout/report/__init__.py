@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tapeout.study import Results
 
-__all__ = ["html", "terminal", "write_html"]
+__all__ = ["html", "terminal", "write_html", "write_report"]
 
 
 def html(results: Results) -> str:
@@ -44,6 +44,22 @@ def write_html(results: Results, path: Path) -> None:
     from tapeout.report.page import write_html as write  # noqa: PLC0415  loads altair
 
     write(results, path)
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the page, or the workbook where the name ends in .xlsx, all or nothing.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    if path.suffix.lower() == ".xlsx":
+        from tapeout.report.workbook import write_workbook  # noqa: PLC0415  when it is asked for
+
+        write_workbook(results, path)
+    else:
+        write_html(results, path)
 
 
 def terminal(results: Results, report_path: Path | None = None) -> RenderableType:

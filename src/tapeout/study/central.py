@@ -13,6 +13,7 @@ from tapeout.constants import CALENDAR_YEAR_DAYS, DAY_S, MEGA, MTOK, QUARTERS_PE
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.prices import chip_price_usd
 from tapeout.economics.schedule import OWN
+from tapeout.economics.statements import account_of
 from tapeout.economics.supply import Fleet, option_power_w
 from tapeout.economics.types import CashFlow, Inputs
 from tapeout.numerics import Floats
@@ -81,6 +82,7 @@ def cash_rows(case: CentralCase, start: dt.date) -> list[dict[str, Any]]:
                     "line": line.key,
                     "holder": str(line.holder),
                     "cash": line.cash,
+                    "account": str(account_of(line)),
                     "quarter": quarter,
                     "start": quarter_start(start, quarter).isoformat(),
                     "usd": float(value),
@@ -89,6 +91,29 @@ def cash_rows(case: CentralCase, start: dt.date) -> list[dict[str, Any]]:
                 for quarter, value in enumerate(usd)
             ]
     return rows
+
+
+def token_rows(case: CentralCase, start: dt.date) -> list[dict[str, Any]]:
+    """Output tokens served and what one sells for over today, by strategy and quarter."""
+    return [
+        {
+            "strategy": key,
+            "quarter": quarter,
+            "start": quarter_start(start, quarter).isoformat(),
+            "tokens": float(tokens),
+            "token_worth": float(worth),
+            "discount": float(discount),
+        }
+        for key, flow in case.flows.items()
+        for quarter, (tokens, worth, discount) in enumerate(
+            zip(
+                flow.tokens[0],
+                np.broadcast_to(flow.token_worth, flow.tokens.shape)[0],
+                flow.discount[0],
+                strict=True,
+            )
+        )
+    ]
 
 
 def line_rows(case: CentralCase) -> list[dict[str, Any]]:
@@ -163,14 +188,14 @@ def payback(problem: Problem, case: CentralCase, outcomes: Outcomes) -> dict[str
         on_programme = programme / yearly if yearly > 0 else float("nan")
     return {
         "on_programme_years": on_programme,
-        "on_all_capital_years": _back_at_zero_years(cumulated),
+        "on_all_capital_years": back_at_zero_years(cumulated),
         "programme_usd": programme,
         "peak_cash_need_usd": float(max(0.0, -cumulated.min())),
         "peak_cash_need_quarter": int(cumulated.argmin()),
     }
 
 
-def _back_at_zero_years(cumulated: Floats) -> float:
+def back_at_zero_years(cumulated: Floats) -> float:
     """Years until a cumulated flow is back at zero after its lowest point; nan if never."""
     lowest = int(cumulated.argmin())
     if cumulated[lowest] >= 0:

@@ -21,7 +21,16 @@ import polars as pl
 from tapeout.errors import Problem, ProblemsError
 
 SCHEMA = 1
-TABLES = ("inputs", "totals", "cashflow", "boundary", "capacity", "sensitivity", "savings")
+TABLES = (
+    "inputs",
+    "totals",
+    "cashflow",
+    "boundary",
+    "capacity",
+    "sensitivity",
+    "savings",
+    "statements",
+)
 FILES = ("manifest.json", "verdict.json", "run.json", *(f"{name}.parquet" for name in TABLES))
 
 
@@ -36,7 +45,8 @@ class Results:
     verdict : mapping
         Sentences and small tables; see docs/results.md.
     tables : mapping of name to DataFrame
-        `inputs, totals, cashflow, boundary, capacity, sensitivity, savings`.
+        `inputs, totals, cashflow, boundary, capacity, sensitivity, savings,
+        statements`.
     run : mapping
         When, where and how long; differs between runs.
     """

@@ -19,6 +19,7 @@ from tapeout.constants import CALENDAR_YEAR_DAYS
 from tapeout.economics.sections import (
     GLOBAL_SECTIONS,
     DecisionSection,
+    FinanceSection,
     FutureSection,
     InstalledSection,
     Key,
@@ -52,6 +53,7 @@ class _ScenarioBase(Section):
     future: tuple[FutureSection, ...] = ()
     shifted: tuple[ShiftSection, ...] = ()
     offtake: OfftakeSection | None = None
+    finance: FinanceSection = FinanceSection()
     installed: tuple[InstalledSection, ...] = ()
     reference: tuple[ReferenceSection, ...] = ()
 

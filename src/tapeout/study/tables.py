@@ -17,7 +17,7 @@ from tapeout.risk import FAN_LEVELS, fan
 from tapeout.serving import CapacityTable
 from tapeout.sources import Figure, Ledger
 from tapeout.study.boundary import break_even_map, contours
-from tapeout.study.central import CentralCase, cash_rows, line_rows, quarter_start
+from tapeout.study.central import CentralCase, cash_rows, line_rows, quarter_start, token_rows
 from tapeout.study.evaluate import Boundary, Problem
 from tapeout.study.statistics import NAMES, share_cheapest, summary
 
@@ -101,9 +101,11 @@ def cashflow_table(
 ) -> pl.DataFrame:
     """Central cash by line and quarter, and the fan of cumulated savings over the baseline.
 
-    kind "line" re-adds by hand: sum of usd x discount over cash lines is the present cost.
+    kind "line" re-adds by hand: sum of usd x discount over cash lines is the present cost. Kind
+    "tokens" is what they serve.
     """
     rows: list[dict[str, Any]] = [{"kind": "line"} | row for row in cash_rows(case, start)]
+    rows += [{"kind": "tokens"} | row for row in token_rows(case, start)]
     for key, values in cumulative.items():
         quantiles = fan(values, FAN_LEVELS)
         rows += [

@@ -1,0 +1,158 @@
+"""Statements that balance, commitments that agree with the rent paid, measures in one set."""
+
+import datetime as dt
+import itertools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tapeout.economics.statements import (
+    Account,
+    Policy,
+    account_of,
+    peak_funding_usd,
+    run_out_quarter,
+)
+from tapeout.economics.supply import option_life_quarters
+from tapeout.study import money
+from tapeout.study.central import central_case
+from tapeout.study.decide import prepare
+
+POLICIES = (
+    Policy(),
+    Policy(debt_fraction=0.6, tax_recovery_years=0, opening_cash_usd=1e8),
+    Policy(book_years=3, tax_fraction=0.3, tax_recovery_years=3, debt_fraction=0.2),
+)
+
+
+@pytest.fixture(scope="module")
+def world(make, tmp_path_factory):
+    folder = make.write(tmp_path_factory.mktemp("money"), make.small())
+    study = prepare(folder)
+    return study.problem, central_case(study.problem, study.sampler)
+
+
+@pytest.fixture(scope="module")
+def shifted(world):
+    """The same world with a shift of the workload in the fourth year."""
+    problem, case = world
+    changed = case.inputs.replace({"options.own.shift_years": 4.0, "options.own.shift_ratio": 0.6})
+    return problem, case, changed
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_assets_equal_what_is_owed_and_owned_in_every_quarter(world, policy):
+    problem, case = world
+    for statements in money.statements_of(problem, case, policy).values():
+        assets = statements.balance["assets"]
+        assert assets == pytest.approx(statements.balance["debt, tax and equity"], rel=1e-9, abs=1)
+        assert (statements.balance["cash"] >= -1.0).all()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_tax_on_the_books_is_the_rate_times_profit(world, policy):
+    problem, case = world
+    for statements in money.statements_of(problem, case, policy).values():
+        profit = statements.profit
+        booked = profit["current tax"] + profit["deferred tax"]
+        assert -booked == pytest.approx(policy.tax_fraction * profit["profit before tax"], abs=1)
+
+
+def test_cash_before_tax_and_financing_is_the_payments_of_the_strategy(world):
+    problem, case = world
+    books = money.statements_of(problem, case, Policy(tax_fraction=0.0))
+    for key, flow in case.flows.items():
+        cash = books[key].cash
+        paid = sum(
+            flow.usd[0, :, index]
+            for index, line in enumerate(flow.lines)
+            if account_of(line) is not Account.NONE
+        )
+        moved = cash["cash from operations"] + cash["cash from investing"]
+        assert moved == pytest.approx(money.revenue_usd(flow, case) - paid, rel=1e-9, abs=1)
+
+
+def test_a_shift_of_the_workload_impairs_the_own_chip_and_nothing_else(shifted):
+    problem, case, inputs = shifted
+    plain = money.statements_of(problem, case, Policy())
+    hit = type(case)(
+        inputs=inputs, flows=case.flows, fleets=case.fleets, contribution=case.contribution
+    )
+    books = money.statements_of(problem, hit, Policy())
+    assert books["build"].profit["impairment"].sum() < 0.0
+    assert books["buy"].profit["impairment"].sum() == 0.0
+    before = plain["build"].profit["depreciation"][:16]
+    assert books["build"].profit["depreciation"][:16] == pytest.approx(before)
+
+
+def test_every_line_of_every_example_has_an_account():
+    for folder in sorted(Path("examples").glob("*/scenario.toml")):
+        study = prepare(folder.parent)
+        case = central_case(study.problem, study.sampler)
+        flows = itertools.chain(case.flows.values(), case.contribution.values())
+        assert all(account_of(line) in Account for flow in flows for line in flow.lines)
+
+
+def test_contracts_in_force_are_the_rent_that_is_paid(world):
+    problem, case = world
+    free = Policy(debt_rate_per_year=0.0)
+    flow, plan = case.flows["rent"], case.fleets["rent"].plan
+    rent = sum(
+        flow.usd[0, :, index]
+        for index, line in enumerate(flow.lines)
+        if line.key.startswith("bridge.rent.")
+    )
+    owed = money.commitments_of(problem, case, "rent", free)
+    term = int(option_life_quarters(problem.setting.options["bridge"], case.inputs)[0])
+    assert owed["rent"] == pytest.approx(owed["rent at the debt rate"])
+    # what is owed falls by the rent paid and rises by what is signed: term x its quarterly rent
+    signed = np.diff(np.concatenate([[0.0], owed["rent"]])) + rent
+    starts = plan.new_chips["bridge"][0] > 0
+    assert (signed[~starts] == pytest.approx(0.0, abs=1.0)) or not (~starts).any()
+    assert signed[0] == pytest.approx(rent[0] * term)
+
+
+def test_funding_and_run_out_by_hand():
+    flow = np.array([-5.0, -3.0, 10.0])
+    assert peak_funding_usd(flow) == 8.0
+    assert run_out_quarter(flow, 6.0) == 1
+    assert run_out_quarter(flow, 8.0) is None
+
+
+def test_stakeholders_receive_what_the_strategy_pays(world):
+    problem, case = world
+    for flow in case.flows.values():
+        received = sum(money.receipts_of(flow).values())
+        paid = sum(
+            flow.usd[0, :, index]
+            for index, line in enumerate(flow.lines)
+            if account_of(line) not in (Account.NONE, Account.REVENUE)
+        )
+        assert received == pytest.approx(paid)
+    assert problem.builds
+
+
+def test_measures_agree_with_the_present_costs_they_come_from(world):
+    problem, case = world
+    policy = Policy()
+    rows = money.measures(problem, case, money.statements_of(problem, case, policy), policy)
+    by_key = {row["strategy"]: row for row in rows}
+    cost = {key: float(flow.npv_usd()[0]) for key, flow in case.flows.items()}
+    assert by_key["rent"]["saving_usd"] == pytest.approx(cost["buy"] - cost["rent"])
+    assert by_key["buy"]["irr_outcome"] == "NO_SIGN_CHANGE"
+    assert by_key["rent"]["irr_outcome"] == "SAVES_FIRST"  # rent spares the first outlay
+    assert np.isnan(by_key["rent"]["irr_per_year"])
+
+
+def test_the_table_holds_every_statement_of_every_strategy(world):
+    problem, case = world
+    policy = Policy()
+    start = dt.date(2026, 12, 1)
+    books = money.statements_of(problem, case, policy)
+    table = money.statements_table(problem, case, books, policy, start)
+    assert set(table["strategy"]) == set(case.flows)
+    assert set(table["statement"]) == {"profit", "cash", "balance", "commitments", "receipts"}
+    assert not table["usd"].is_nan().any()
+    assert table.filter(pl.col("quarter") == 0)["start"].unique().to_list() == ["2026-12-01"]
