@@ -41,13 +41,14 @@ def test_new_writes_a_scenario_once(tmp_path):
 @pytest.mark.slow
 def test_the_starter_decides_and_writes_its_page(tmp_path):
     run("new", "mine", cwd=tmp_path)
-    done = run("decide", "mine", "--draws", "6", "--report", "page.html", "--out", "out", "--quiet",
-               cwd=tmp_path)  # fmt: skip
+    reports = ("--report", "page.html", "--report", "cash.xlsx")
+    done = run("decide", "mine", "--draws", "6", *reports, "--out", "out", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "page.html").stat().st_size < 3_000_000
     assert (tmp_path / "out" / "manifest.json").is_file()
+    assert (tmp_path / "cash.xlsx").read_bytes()[:2] == b"PK"
 
 
 def test_a_report_of_another_kind_is_refused_before_any_work(tmp_path):
     done = run("decide", "nowhere", "--report", "page.pdf", cwd=tmp_path)
-    assert "only HTML" in done.stderr
+    assert "neither a page nor a workbook" in done.stderr

@@ -3,11 +3,13 @@
 import datetime as dt
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tapeout.economics.sections import FinanceSection
 from tapeout.economics.statements import (
     Account,
     Policy,
@@ -20,6 +22,9 @@ from tapeout.study import money
 from tapeout.study.central import central_case
 from tapeout.study.decide import prepare
 
+SCENARIO = SimpleNamespace(
+    finance=FinanceSection(), decision=SimpleNamespace(start=dt.date(2026, 12, 1))
+)
 POLICIES = (
     Policy(),
     Policy(debt_fraction=0.6, tax_recovery_years=0, opening_cash_usd=1e8),
@@ -136,8 +141,7 @@ def test_stakeholders_receive_what_the_strategy_pays(world):
 
 def test_measures_agree_with_the_present_costs_they_come_from(world):
     problem, case = world
-    policy = Policy()
-    rows = money.measures(problem, case, money.statements_of(problem, case, policy), policy)
+    rows = money.measures(problem, case, SCENARIO)
     by_key = {row["strategy"]: row for row in rows}
     cost = {key: float(flow.npv_usd()[0]) for key, flow in case.flows.items()}
     assert by_key["rent"]["saving_usd"] == pytest.approx(cost["buy"] - cost["rent"])
@@ -148,10 +152,7 @@ def test_measures_agree_with_the_present_costs_they_come_from(world):
 
 def test_the_table_holds_every_statement_of_every_strategy(world):
     problem, case = world
-    policy = Policy()
-    start = dt.date(2026, 12, 1)
-    books = money.statements_of(problem, case, policy)
-    table = money.statements_table(problem, case, books, policy, start)
+    table = money.statements_table(problem, case, SCENARIO)
     assert set(table["strategy"]) == set(case.flows)
     assert set(table["statement"]) == {"profit", "cash", "balance", "commitments", "receipts"}
     assert not table["usd"].is_nan().any()

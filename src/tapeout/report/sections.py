@@ -11,7 +11,15 @@ from tapeout.report.charts import breakeven, cash, margin, ranges
 from tapeout.report.charts.tornado import tornado_chart
 from tapeout.report.content import Block, Bullets, Fold, Pair, Prose, Section
 from tapeout.report.reading import COUNTERFACTUALS, builds, mapping, records
-from tapeout.report.tables import boundary, capacity, inputs, options, programme, strategies
+from tapeout.report.tables import (
+    boundary,
+    capacity,
+    inputs,
+    money,
+    options,
+    programme,
+    strategies,
+)
 
 if TYPE_CHECKING:
     from tapeout.study import Results
@@ -137,14 +145,18 @@ def _strategies(results: Results) -> Section | None:
 
 
 def _cash(results: Results) -> Section | None:
-    line_table = options.lines(results, str(results.verdict.get("headline_strategy", "")))
+    headline_strategy = str(results.verdict.get("headline_strategy", ""))
+    line_table = options.lines(results, headline_strategy)
+    books = money.books(results, headline_strategy)
     return section(
         "cash",
         "Cash, payback and funding",
         (
             cash.cash_fan(results),
             strategies.payback(results),
+            money.measures(results),
             fold("Cost lines of the headline strategy", line_table),
+            fold("Profit, cash, balance and commitments of the headline strategy", books),
         ),
     )
 

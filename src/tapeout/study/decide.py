@@ -52,7 +52,7 @@ from tapeout.study.facts import (
     successor_share,
 )
 from tapeout.study.futures import Sampler, sampler
-from tapeout.study.money import measures, policy_of, statements_of, statements_table
+from tapeout.study.money import measures, statements_table
 from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
@@ -380,7 +380,6 @@ def result_tables(
     study: Study, drawn: Futures, case: CentralCase, moved: list[dict[str, Any]]
 ) -> dict[str, pl.DataFrame]:
     """The tables of a results folder."""
-    policy = policy_of(study.scenario)
     return {
         "inputs": tables.inputs_table(study.ledger),
         "totals": tables.totals_table(
@@ -397,13 +396,7 @@ def result_tables(
         "savings": tables.savings_table(
             study.problem, drawn.lcot, drawn.lcot_by_holder, case, drawn.line_npv
         ),
-        "statements": statements_table(
-            study.problem,
-            case,
-            statements_of(study.problem, case, policy),
-            policy,
-            study.scenario.decision.start,
-        ),
+        "statements": statements_table(study.problem, case, study.scenario),
     }
 
 
@@ -412,7 +405,6 @@ def verdict_facts(
 ) -> dict[str, Any]:
     """Every figure and small table the verdict speaks of."""
     problem, scenario = study.problem, study.scenario
-    policy = policy_of(scenario)
     outcomes = evaluate(problem, case.inputs)
     titles = {strategy.key: strategy.title for strategy in problem.strategies}
     cheapest = share_cheapest(drawn.cost)
@@ -436,7 +428,7 @@ def verdict_facts(
         "omitted": list(study.omitted),
         "left_out": list(LEFT_OUT),
         "units": unit_rows(problem, case, study.capacity, memory_gb(study)),
-        "measures": measures(problem, case, statements_of(problem, case, policy), policy),
+        "measures": measures(problem, case, scenario),
         "finance": scenario.finance.model_dump(),
         "regret": regret_rows(problem, study.sampler, scenario),
         "references": references(scenario, our_figures(problem, case, outcomes, scenario)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -141,17 +140,13 @@ def _rows(
             yield key, "receipts", holder, usd
 
 
-def statements_table(
-    problem: Problem,
-    case: CentralCase,
-    books: Mapping[str, Statements],
-    policy: Policy,
-    start: dt.date,
-) -> pl.DataFrame:
+def statements_table(problem: Problem, case: CentralCase, scenario: Any) -> pl.DataFrame:
     """Statements in long form: strategy, statement, item, quarter, USD.
 
     statement is "profit", "cash", "balance", "commitments" or "receipts" (by stakeholder).
     """
+    policy, start = policy_of(scenario), scenario.decision.start
+    books = statements_of(problem, case, policy)
     parts = []
     for key, name, item, usd in _rows(problem, case, books, policy):
         parts.append(
@@ -169,14 +164,14 @@ def statements_table(
     return pl.concat(parts)
 
 
-def measures(
-    problem: Problem, case: CentralCase, books: Mapping[str, Statements], policy: Policy
-) -> list[dict[str, Any]]:
+def measures(problem: Problem, case: CentralCase, scenario: Any) -> list[dict[str, Any]]:
     """Every measure of a strategy as one set, in the central case.
 
     Rates of return and paybacks are of the payments saved over the baseline; a strategy that
     spends nothing extra has none, and an outcome code says why.
     """
+    policy = policy_of(scenario)
+    books = statements_of(problem, case, policy)
     base = case.flows[problem.baseline].by_quarter_usd()[0]
     rate = float(case.inputs.flat("decision.discount_rate")[0])
     years = problem.setting.quarters / QUARTERS_PER_YEAR
