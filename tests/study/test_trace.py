@@ -13,7 +13,7 @@ from tapeout.study.trace import PREFIX, central_values, trace, traced_figures
 # what stands in a verdict and is no computed amount: names, dates, counts, and inputs themselves
 NOT_COMPUTED = {
     "alternative_chip", "alternative_title", "assumed_prices", "baseline_strategy",
-    "baseline_title", "best_without_assumed", "builds", "counterfactuals", "counts",
+    "baseline_title", "best_without_assumed", "builds", "counterfactuals", "counts", "finance",
     "headline_strategy", "headline_title", "horizon_years", "installed", "left_out", "life_years",
     "omitted", "own_rate_stated", "question", "sampling", "scope", "sentences", "start", "title",
 }  # fmt: skip

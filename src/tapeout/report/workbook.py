@@ -287,17 +287,20 @@ class _Strategy:
         for quarter, value in enumerate(total):
             at = column(LABELS + quarter)
             formula = f"=SUM({at}{FIRST + 1}:{at}{self.row})"
-            sheet.write_formula(self.row, LABELS + quarter, formula, sheets.total, value)
+            self._formula(LABELS + quarter, formula, sheets.total, value)
         self._present(total, sheets.total)
         self.cells["cost"] = f"$C${self.row + 1}"
         self.row += 2
         return accounts
 
+    def _formula(self, at: int, formula: str, style: Any, value: Any) -> None:
+        self.sheet.write_formula(self.row, at, formula, style, value)
+
     def _present(self, usd: list[float], style: Any) -> None:
         value = sum(a * b for a, b in zip(usd, self.factors, strict=True))
         factors = f"{self.first}$2:{self.last}$2"
         formula = f"=SUMPRODUCT({self._span(self.row)},{factors})"
-        self.sheet.write_formula(self.row, 2, formula, style, value)
+        self._formula(2, formula, style, value)
 
     def _tokens(self) -> None:
         rows = self.sheets.tokens.filter(pl.col("strategy") == self.key).sort("quarter")
@@ -340,7 +343,7 @@ class _Strategy:
             letter = column(LABELS + quarter)
             parts = sign.join(f"{letter}{row + 1}" for row in rows)
             formula = f"={'-' if sign == '-' else ''}{parts}"
-            self.sheet.write_formula(self.row, LABELS + quarter, formula, style, value)
+            self._formula(LABELS + quarter, formula, style, value)
 
     def _check(self, at: dict[str, int]) -> None:
         """Assets less what is owed and owned, largest of all quarters, to the dollar."""
