@@ -44,7 +44,7 @@ def kaplan_meier(time: ArrayLike, ended: ArrayLike) -> Survival:
     times = np.unique(when[ends])
     died = np.array([np.sum(ends & (when == one)) for one in times], float)
     at_risk = np.array([np.sum(when >= one) for one in times], float)
-    share = np.cumprod(1.0 - died / at_risk)
+    share: Floats = np.cumprod(1.0 - died / at_risk).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(died / (at_risk * (at_risk - died)))
         half = 1.959964 * np.sqrt(greenwood) / np.abs(np.log(share))

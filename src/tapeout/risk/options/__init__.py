@@ -8,9 +8,10 @@ needs neither; it takes simulated futures and physical probabilities.
 from tapeout.risk.options.exchange import Asset, exchange_option_usd, investment_trigger
 from tapeout.risk.options.lattice import Exercise, OptionTerms, lattice_option_usd
 from tapeout.risk.options.lsm import lsm_option_usd, lsm_value_usd
-from tapeout.risk.options.staged import Stage, StagedValue, staged_value
+from tapeout.risk.options.staged import GO_ON, Stage, StagedValue, staged_value
 
 __all__ = [
+    "GO_ON",
     "Asset",
     "Exercise",
     "OptionTerms",

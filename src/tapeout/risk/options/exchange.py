@@ -41,7 +41,8 @@ def investment_trigger(
     """Root b and trigger V*/I = b / (b - 1) of a perpetual right to invest.
 
     Dixit and Pindyck (1994): b > 1 solves s^2 b (b - 1) / 2 + (r - payout) b - r = 0, rates
-    continuous. Without volatility the limit is taken: r / (r - payout), or infinity where the project does not fall.
+    continuous. Without volatility the limit is taken: r / (r - payout), or infinity where the
+    project does not grow.
     """
     if volatility == 0.0:
         growth = rate_per_year - payout_per_year

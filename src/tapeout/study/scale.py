@@ -1,0 +1,79 @@
+"""Who can: the smallest scale at which building pays, by advantage, team and stability of work.
+
+From the boundary NPV(v, g) = -F + v (A - B / g) in expectation: v* = F / (A - B / g). F holds the
+software team, so another team moves it; another hazard of a shift of the workload moves A and B.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapeout.economics.breakeven import break_even_volume
+from tapeout.economics.types import Inputs
+from tapeout.numerics import Floats
+from tapeout.study.evaluate import Outcomes, Problem, evaluate
+from tapeout.study.futures import Sampler
+
+G_SHIPS = (1.25, 1.5, 2.0, 3.0, 5.0)
+TEAMS_USD_PER_YEAR = (1e7, 3e7, 1e8, 3e8)  # 20 to 600 engineers at half a million each
+HAZARDS = {"no shift": 0.0, "as stated": 1.0, "three times as stated": 3.0}
+DRAWS_LOG2 = 9  # an expectation of smooth terms: sampling error well below the grid's steps
+TEAM, HAZARD = "options.own.software_usd_per_year", "shift.hazard_per_year"
+
+
+def scale_rows(
+    problem: Problem, sampler: Sampler, seed: int, size: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Smallest scale that pays in expectation against the list price, over the grid.
+
+    Parameters
+    ----------
+    size : mapping of name to float
+        What one planned volume is: "mw", "output_tokens_per_day"; scaled by v*.
+
+    Returns
+    -------
+    list of dict
+        stability, team_usd_per_year, g_ship, volume (share of the plan; nan: no scale pays) and
+        each name of `size`.
+
+    Notes
+    -----
+    The programme's other cost is the scenario's. Below a few racks the plan's smallest fleet, and
+    the minimum order of a foundry, bind before this does; neither is counted.
+    """
+    draws = sampler.draw(DRAWS_LOG2, seed)
+    values = sampler.table(draws)
+    rows = []
+    for stability, factor in HAZARDS.items():
+        shifted = dict(values) | {HAZARD: values[HAZARD] * factor}
+        inputs = sampler.inputs(shifted)
+        outcomes = evaluate(problem, inputs, full=False)
+        bound = outcomes.boundaries["list"]
+        per_team = _team_unit_usd(outcomes, problem, inputs)
+        other = float(bound.fixed_usd.mean()) - float((per_team * inputs.flat(TEAM)).mean())
+        for team in TEAMS_USD_PER_YEAR:
+            fixed = other + float(per_team.mean()) * team
+            for g in G_SHIPS:
+                volume = float(
+                    break_even_volume(
+                        g, fixed, float(bound.a_usd.mean()), float(bound.b_usd.mean())
+                    )
+                )
+                row = {
+                    "stability": stability,
+                    "team_usd_per_year": team,
+                    "g_ship": g,
+                    "volume": volume,
+                }
+                rows.append(row | {name: volume * one for name, one in size.items()})
+    return rows
+
+
+def _team_unit_usd(outcomes: Outcomes, problem: Problem, inputs: Inputs) -> Floats:
+    """Present cost of a team of one dollar a year, shape (draw,)."""
+    spent = outcomes.cost[problem.headline].by_line_usd["own.software"]
+    unit: Floats = spent / np.maximum(inputs.flat(TEAM), np.finfo(float).tiny)
+    return unit
