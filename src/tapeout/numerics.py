@@ -54,6 +54,20 @@ class Draws:
             yield self.block(index)
 
 
+def accumulated(step: np.ufunc, values: Floats) -> Floats:
+    """Running result of a binary step over quarters, shape of values, (draw, quarter).
+
+    As `step.accumulate(values, axis=1)`, but row by row of arrays stored quarter by quarter, as
+    those of the fleet are: several times faster.
+    """
+    rows = values.T
+    out = np.empty(rows.shape)
+    out[:1] = rows[:1]
+    for index in range(1, len(rows)):
+        step(out[index - 1], rows[index], out=out[index])
+    return out.T
+
+
 def standard_error(values: Floats, scramble: Ints) -> float:
     """Sampling error of a mean, from the spread of independent scrambles.
 

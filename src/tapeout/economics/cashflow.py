@@ -12,8 +12,8 @@ from tapeout.economics.lines import (
     rent_lines,
     tokens_served,
 )
-from tapeout.economics.programme import programme_lines, revenue_lines, token_value
-from tapeout.economics.schedule import mid_quarter_years
+from tapeout.economics.programme import programme_lines, revenue_lines, token_worth
+from tapeout.economics.schedule import discount_by_quarter
 from tapeout.economics.supply import Fleet, Setting, fleet
 from tapeout.economics.types import CashFlow, Inputs, Objective, Strategy
 
@@ -32,6 +32,7 @@ def strategy_cash_flow(
     *,
     objective: Objective = "cost",
     negotiated: bool = False,
+    planned: Fleet | None = None,
 ) -> tuple[CashFlow, Fleet]:
     """Plan a strategy's fleet and account for it.
 
@@ -43,12 +44,15 @@ def strategy_cash_flow(
         Serve a given demand, or earn within the limits of the site.
     negotiated : bool
         Whether bought chips carry the negotiated price (worlds B and C).
+    planned : Fleet, optional
+        The fleet, where it is planned already; prices do not move it.
 
     Returns
     -------
     CashFlow, Fleet
     """
-    planned = fleet(setting, strategy, inputs, objective)
+    if planned is None:
+        planned = fleet(setting, strategy, inputs, objective)
     case = Case(
         setting=setting,
         strategy=strategy,
@@ -63,17 +67,17 @@ def strategy_cash_flow(
         entries += _MAKERS[option.kind](case, option)
     if case.builds:
         entries += programme_lines(case)
-    tokens = tokens_served(case)
-    entries += revenue_lines(case, tokens)
     shape = (inputs.draws, setting.quarters)
-    time = mid_quarter_years(setting.quarters)[None, :]
-    discount = (1.0 + inputs("decision.discount_rate")) ** -time
+    tokens = np.broadcast_to(tokens_served(case), shape)
+    worth = token_worth(case)
+    sold = tokens * worth
+    entries += revenue_lines(case, sold)
     flow = CashFlow(
         lines=tuple(line for line, _ in entries),
-        # line by line in memory, which is how lines are made and added up
-        usd=np.moveaxis(np.stack([np.broadcast_to(usd, shape) for _, usd in entries]), 0, 2),
-        discount=np.broadcast_to(discount, shape),
+        amounts=tuple(amount for _, amount in entries),
+        discount=np.broadcast_to(discount_by_quarter(inputs, setting.quarters), shape),
         tokens=tokens,
-        token_worth=token_value(case, time)[0] / inputs("value.usd_per_mtok"),
+        sold=sold,
+        token_worth=worth,
     )
     return flow, planned

@@ -32,6 +32,8 @@ from tapeout.economics.supply import (
     option_life_quarters,
 )
 from tapeout.economics.types import (
+    CERTAIN,
+    Amount,
     Holder,
     Inputs,
     Line,
@@ -41,7 +43,7 @@ from tapeout.economics.types import (
     Strategy,
 )
 from tapeout.fleet import remaining_life_fraction
-from tapeout.numerics import Floats
+from tapeout.numerics import Floats, Ints, accumulated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Case:
         return self.fleet.dates is not None
 
 
-Entry = tuple[Line, Floats]
+Entry = tuple[Line, Amount]
 
 
 def _scaling(option: SiliconOption) -> Scaling:
@@ -89,7 +91,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
     scales = _scaling(option)
     entries: list[Entry] = []
 
-    def add(name: str, holder: Holder, formula: str, what: tuple[str, ...], usd: Floats) -> None:
+    def add(name: str, holder: Holder, formula: str, what: tuple[str, ...], usd: Amount) -> None:
         line = Line(
             key=f"{key}.{name}",
             holder=holder,
@@ -97,7 +99,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
             inputs=quantity + what,
             scales=scales,
         )
-        entries.append((line, np.broadcast_to(usd, new.shape)))
+        entries.append((line, usd))
 
     price_inputs = _price_inputs(case, option)
     seller_inputs = (*price_inputs, *(f"{path}.{part}" for part in CHIP_PARTS))
@@ -105,10 +107,11 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         is_seller = holder in (Holder.VENDOR, Holder.PARTNER)
         part = next((p for p, h in CHIP_PARTS.items() if h == holder), "")
         what = seller_inputs if is_seller else (f"{path}.{part}",)
-        add(f"chip.{holder}", holder, f"new chips x {part or 'rest of the price'}", what, new * usd)
+        formula = f"new chips x {part or 'rest of the price'}"
+        add(f"chip.{holder}", holder, formula, what, ((new, usd),))
     for part, holder in SYSTEM_PARTS.items():
-        usd = new * inputs(f"{path}.{part}")
-        add(part.removesuffix("_usd"), holder, f"new chips x {part}", (f"{path}.{part}",), usd)
+        paid: Amount = ((new, inputs(f"{path}.{part}")),)
+        add(part.removesuffix("_usd"), holder, f"new chips x {part}", (f"{path}.{part}",), paid)
     price = chip_price_usd(option, inputs, negotiated=case.negotiated)
     capital = price + system_usd(option, inputs)
     system = tuple(f"{path}.{part}" for part in SYSTEM_PARTS)
@@ -119,7 +122,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         seller,
         "chips x failures a year outside warranty x chip price",
         (f"{path}.failure_fraction_per_year", *price_inputs),
-        alive * failing * price,
+        ((alive, failing * price),),
     )
     share = inputs("operations.fraction_per_year") / QUARTERS_PER_YEAR
     add(
@@ -127,7 +130,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         Holder.ENERGY_SITE,
         "chips x capital a chip x operations a year",
         ("operations.fraction_per_year", *price_inputs, *system),
-        alive * share * capital,
+        ((alive, share * capital),),
     )
     resale = inputs(f"{path}.resale_fraction")
     add(
@@ -135,7 +138,7 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
         Holder.OWNER,
         "- retired chips x price x resale share",
         (f"{path}.resale_fraction", *price_inputs),
-        -expired * resale * price,
+        ((expired, -resale * price),),
     )
     add(
         "unexpired_life",
@@ -147,15 +150,28 @@ def physical_lines(case: Case, option: SiliconOption) -> list[Entry]:
     return entries + _floor_lines(case, option) + _memo(case, option, capital)
 
 
-def _book_value_usd(case: Case, option: SiliconOption, capital: Floats, resale: Floats) -> Floats:
+def _book_value_usd(case: Case, option: SiliconOption, capital: Floats, resale: Floats) -> Amount:
     """Credit for chips that outlive the horizon or end with it, in the last quarter."""
-    new = case.fleet.plan.new_chips[option.key]
+    new, quarters = case.fleet.plan.new_chips[option.key], case.quarters
     life = option_life_quarters(option, case.inputs)
-    left = remaining_life_fraction(life, case.quarters)
-    there = np.arange(case.quarters)[None, :] + life[:, None] >= case.quarters
-    credit = np.zeros(new.shape)
-    credit[:, -1] = -(new * there * (left * capital + (1.0 - left) * resale)).sum(axis=1)
-    return credit
+    left, there = _lives_left(case, option, life)
+    kept = np.einsum("qd,qd->d", new.T, np.broadcast_to(left, new.shape).T)
+    counted = np.einsum("qd,qd->d", new.T, np.broadcast_to(there, new.shape).T)
+    last = np.zeros((1, quarters))
+    last[0, -1] = 1.0
+    credit = kept[:, None] * capital + (counted - kept)[:, None] * resale
+    return ((last, -credit),)
+
+
+def _lives_left(case: Case, option: SiliconOption, life: Ints) -> tuple[Floats, Floats]:
+    """Share of life left at the horizon and whether a chip is there then, (draw or 1, quarter)."""
+
+    def make() -> tuple[Floats, Floats]:
+        ends = np.add(np.arange(case.quarters)[None, :], life[:, None], order="F")
+        there = (ends >= case.quarters).astype(np.float64)
+        return remaining_life_fraction(life, case.quarters) * there, there
+
+    return case.inputs.once(("lives left", option, case.quarters), make)
 
 
 def _price_inputs(case: Case, option: SiliconOption) -> tuple[str, ...]:
@@ -172,12 +188,11 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Electricity and the hall."""
     inputs, key = case.inputs, option.key
     power_w = case.fleet.power_w[key]
-    busy = case.fleet.busy_fraction[key] * utilisation(inputs)
     idle = inputs("site.idle_power_fraction")
-    load = (idle + (1.0 - idle) * busy) * inputs("site.mean_power_fraction")
-    kwh = power_w / KILO * QUARTER_HOURS * load
+    busy = (1.0 - idle) * utilisation(inputs)
+    hours = QUARTER_HOURS / KILO * inputs("site.mean_power_fraction")
+    per_w = hours * inputs("site.usd_per_kwh")
     lease = site_lease_usd_per_w_year(inputs) / QUARTERS_PER_YEAR
-    it_w = power_w / inputs("site.pue_ratio")
     scales = _scaling(option)
     return [
         (
@@ -192,7 +207,7 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
                     *_LOAD_INPUTS,
                 ),
             ),
-            kwh * inputs("site.usd_per_kwh"),
+            ((power_w, per_w * idle), (power_w * case.fleet.busy_fraction[key], per_w * busy)),
         ),
         (
             Line(
@@ -202,7 +217,7 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
                 formula="IT power x construction cost x CRF(discount rate, facility life)",
                 inputs=(*case.depends.it_power(key), *_SITE_INPUTS),
             ),
-            it_w * lease,
+            ((power_w, lease / inputs("site.pue_ratio")),),
         ),
     ]
 
@@ -231,7 +246,7 @@ def _memo(case: Case, option: SiliconOption, capital: Floats) -> list[Entry]:
         formula="chips in service x capital a chip / service life (memo, not a payment)",
         inputs=(*case.depends.chips(key), *_price_inputs(case, option), *system),
     )
-    return [(line, alive * capital / life)]
+    return [(line, ((alive, capital / life),))]
 
 
 def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
@@ -240,7 +255,7 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
     path = f"options.{key}"
     quantity = case.depends.chips(key)
     chip_quarters = case.fleet.plan.carried[key]["rent"]
-    paid = chip_quarters * inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
+    rent = inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
     what = (f"{path}.rent_usd_per_chip_hour", "market.rent_drift_per_year")
     entries: list[Entry] = []
     for name, holder in RENT_SHARES.items():
@@ -251,7 +266,7 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
             inputs=(*quantity, *what, *shares),
             formula="chips rented x hours x rent at the start of the term x holder's share",
         )
-        entries.append((line, paid * share))
+        entries.append((line, ((chip_quarters, rent * share),)))
     entries += _port_lines(case, option)
     if option.minimum:
         time = mid_quarter_years(case.quarters)[None, :]
@@ -263,18 +278,19 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
             formula="take-or-pay minimum less rent paid, where positive",
             inputs=(*quantity, *what, f"{path}.minimum_usd_per_year", f"{path}.minimum_years"),
         )
-        entries.append((line, np.maximum(owed - paid, 0.0)))
+        short = np.maximum(owed - chip_quarters * rent, 0.0)
+        entries.append((line, ((short, CERTAIN),)))
     return entries
 
 
 def _port_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Porting engineers: once, then as long as the option is in use."""
     path = f"options.{option.key}"
-    there = case.fleet.plan.chips[option.key] > 0
-    first = there & ~np.concatenate([np.zeros((there.shape[0], 1), bool), there[:, :-1]], axis=1)
-    first = first & (np.cumsum(first, axis=1) == 1)
-    usd = first * case.inputs(f"{path}.port_usd")
-    usd = usd + there * case.inputs(f"{path}.port_usd_per_year") / QUARTERS_PER_YEAR
+    there = (case.fleet.plan.chips[option.key] > 0).astype(np.float64)
+    # one in the first quarter with chips: the running maximum steps up once
+    first = accumulated(np.maximum, there)
+    first[:, 1:] -= first[:, :-1].copy(order="K")
+    upkeep = case.inputs(f"{path}.port_usd_per_year") / QUARTERS_PER_YEAR
     line = Line(
         key=f"{option.key}.port",
         holder=Holder.OWNER,
@@ -285,7 +301,7 @@ def _port_lines(case: Case, option: SiliconOption) -> list[Entry]:
             f"{path}.port_usd_per_year",
         ),
     )
-    return [(line, usd)]
+    return [(line, ((first, case.inputs(f"{path}.port_usd")), (there, upkeep)))]
 
 
 def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
@@ -293,8 +309,9 @@ def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
     inputs, path = case.inputs, f"options.{option.key}"
     time = mid_quarter_years(case.quarters)[None, :]
     used = case.fleet.tokens_used[option.key]
-    tokens = used / (1.0 + inputs("fleet.spares_fraction")) * utilisation(inputs) * QUARTER_S
-    price = inputs(f"{path}.usd_per_mtok") * np.exp(-inputs(f"{path}.decline_per_year") * time)
+    tokens = served_ratio(inputs) / MTOK
+    price = inputs(f"{path}.usd_per_mtok") * tokens
+    fallen = used * np.exp(np.multiply(-inputs(f"{path}.decline_per_year"), time, order="F"))
     line = Line(
         key=f"{option.key}.tokens",
         holder=Holder.PLATFORM,
@@ -307,7 +324,7 @@ def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
             f"{path}.decline_per_year",
         ),
     )
-    return [(line, tokens / MTOK * price)]
+    return [(line, ((fallen, price),))]
 
 
 def tokens_served(case: Case) -> Floats:
@@ -316,16 +333,18 @@ def tokens_served(case: Case) -> Floats:
     The fleet is sized for the peak and the spares; the mean day, and the batch work that fills
     the gap, is what it serves.
     """
-    used = sum(case.fleet.tokens_used.values(), np.zeros((1, 1))) / (
-        1.0 + case.inputs("fleet.spares_fraction")
-    )
-    served: Floats = used * utilisation(case.inputs) * QUARTER_S
-    return served
+    used: Floats = sum(case.fleet.tokens_used.values(), np.zeros((1, 1)))
+    return used * served_ratio(case.inputs)
 
 
-def unmet_tokens(case: Case) -> Floats:
-    """Output tokens that could not be served, shape (draw, quarter); zero under a site limit."""
-    if in_watts(case.setting, case.objective):
-        return np.zeros(case.fleet.plan.unmet.shape)
-    unmet = case.fleet.plan.unmet / (1.0 + case.inputs("fleet.spares_fraction"))
-    return unmet * utilisation(case.inputs) * QUARTER_S
+def served_ratio(inputs: Inputs) -> Floats:
+    """Tokens a quarter that a token per second of held capacity serves, (draw or 1, 1)."""
+    return utilisation(inputs) * QUARTER_S / (1.0 + inputs("fleet.spares_fraction"))
+
+
+def unmet_tokens(case: Case) -> Amount:
+    """Output tokens that could not be served; none under a site limit."""
+    unmet = case.fleet.plan.unmet
+    if in_watts(case.setting, case.objective) or not unmet.any():
+        return ()
+    return ((unmet, served_ratio(case.inputs)),)

@@ -83,8 +83,12 @@ def site_lease_usd_per_w_year(inputs: Inputs) -> Floats:
 
     Construction cost as an annuity over the facility's life at the discount rate.
     """
-    factor = recovery_factor(inputs("decision.discount_rate"), inputs("site.life_years"))
-    return inputs("site.capex_usd_per_w") * factor
+
+    def make() -> Floats:
+        factor = recovery_factor(inputs("decision.discount_rate"), inputs("site.life_years"))
+        return inputs("site.capex_usd_per_w") * factor
+
+    return inputs.once("site lease", make)
 
 
 def utilisation(inputs: Inputs) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
 from tapeout.constants import MONTHS_PER_YEAR, MTOK, QUARTERS_PER_YEAR
@@ -16,8 +18,10 @@ from tapeout.economics.schedule import (
     OWN,
     SCHEDULE_INPUTS,
     Schedule,
+    discount_by_quarter,
     mid_quarter_years,
     ramp_fraction,
+    schedule,
 )
 from tapeout.economics.supply import (
     base_rate,
@@ -26,7 +30,7 @@ from tapeout.economics.supply import (
     in_watts,
     option_power_w,
 )
-from tapeout.economics.types import Holder, Line, Scaling
+from tapeout.economics.types import Amount, Holder, Inputs, Line, Scaling, SiliconOption
 from tapeout.numerics import Floats
 
 PREPAYMENT_LEAD_QUARTERS = 4  # deposits on wafers and memory fall due a year before delivery
@@ -60,7 +64,8 @@ def spread(start_years: Floats, end_years: Floats, quarters: int) -> Floats:
     edges = np.arange(quarters + 1) / QUARTERS_PER_YEAR
     start = np.maximum(start_years, 0.0)[:, None]
     end = np.maximum(end_years[:, None], start + 1.0 / QUARTERS_PER_YEAR)
-    done = np.clip((edges[None, :] - start) / (end - start), 0.0, 1.0)
+    since = np.subtract(edges[None, :], start, order="F")
+    done = np.clip(since / (end - start), 0.0, 1.0)
     share: Floats = np.diff(done, axis=1)
     return share
 
@@ -68,15 +73,15 @@ def spread(start_years: Floats, end_years: Floats, quarters: int) -> Floats:
 def at(time_years: Floats, quarters: int) -> Floats:
     """One in the quarter a date falls in, zero elsewhere, shape (draw or 1, quarter)."""
     index = np.floor(np.maximum(time_years, 0.0) * QUARTERS_PER_YEAR)[:, None]
-    hit: Floats = (np.arange(quarters)[None, :] == index).astype(np.float64)
+    hit: Floats = np.equal(np.arange(quarters)[None, :], index, order="F").astype(np.float64)
     return hit
 
 
 def programme_lines(case: Case) -> list[Entry]:
     """Everything that is paid because there is a programme, whatever its volume."""
     return [
-        *_engineering_lines(case),
-        *_team_lines(case),
+        *_engineering_lines(case.inputs, case.quarters, _dates(case)),
+        *_team_lines(case.inputs, case.quarters, _dates(case)),
         *_volume_lines(case),
         *_idle_hall_line(case),
     ]
@@ -88,20 +93,36 @@ def _line(
     return Line(key=f"own.{key}", holder=holder, formula=formula, inputs=inputs, scales=scales)
 
 
-def _engineering_lines(case: Case) -> list[Entry]:
-    inputs, quarters, dates = case.inputs, case.quarters, _dates(case)
+def idle_programme_usd(inputs: Inputs, quarters: int, keys: Container[str]) -> Floats:
+    """Present cost of some engineering and team lines, whatever fleet there is, shape (draw,)."""
+    dates = schedule(inputs)
+    discount = discount_by_quarter(inputs, quarters)
+    total = np.zeros(inputs.draws)
+    for line, amount in (
+        *_engineering_lines(inputs, quarters, dates),
+        *_team_lines(inputs, quarters, dates),
+    ):
+        for quantity, each in amount if line.key in keys else ():
+            shape = np.broadcast_shapes(quantity.shape, discount.shape)
+            present = np.einsum(
+                "qd,qd->d", np.broadcast_to(quantity, shape).T, np.broadcast_to(discount, shape).T
+            )
+            total = total + present * each[:, 0]
+    return total
+
+
+def _engineering_lines(inputs: Inputs, quarters: int, dates: Schedule) -> list[Entry]:
     zero = np.zeros(1)
     left = inputs(f"{OWN}.nre_remaining_fraction")
     tapeout_inputs = (f"{OWN}.months_to_tapeout", f"{OWN}.slip_months")
-    nre = inputs(f"{OWN}.nre_usd") * left * spread(zero, dates.planned_tapeout, quarters)
+    spent = spread(zero, dates.planned_tapeout, quarters)
     masks = inputs(f"{OWN}.mask_set_usd")
-    first_masks = masks * inputs(f"{OWN}.masks_remaining_fraction") * at(dates.tapeout, quarters)
+    first_masks = masks * inputs(f"{OWN}.masks_remaining_fraction")
     respin_usd = inputs(f"{OWN}.spins") * (masks + inputs(f"{OWN}.respin_usd"))
     silicon = dates.tapeout
     spins_years = inputs.flat(f"{OWN}.spins") * inputs.flat(f"{OWN}.spin_months") / MONTHS_PER_YEAR
     respin_end = silicon + spins_years
-    respins = respin_usd * spread(silicon, respin_end, quarters)
-    bring_up = inputs(f"{OWN}.bring_up_usd") * spread(silicon, dates.first_service, quarters)
+    bring_up = spread(silicon, dates.first_service, quarters)
     return [
         (
             _line(
@@ -110,7 +131,7 @@ def _engineering_lines(case: Case) -> list[Entry]:
                 "NRE still to spend, evenly until the planned tape-out: a slip defers none of it",
                 (f"{OWN}.nre_usd", f"{OWN}.nre_remaining_fraction", f"{OWN}.months_to_tapeout"),
             ),
-            nre,
+            ((spent, inputs(f"{OWN}.nre_usd") * left),),
         ),
         (
             _line(
@@ -119,7 +140,7 @@ def _engineering_lines(case: Case) -> list[Entry]:
                 "first mask set at tape-out, if not yet paid",
                 (f"{OWN}.mask_set_usd", f"{OWN}.masks_remaining_fraction", *tapeout_inputs),
             ),
-            first_masks,
+            ((at(dates.tapeout, quarters), first_masks),),
         ),
         (
             _line(
@@ -134,7 +155,7 @@ def _engineering_lines(case: Case) -> list[Entry]:
                     *tapeout_inputs,
                 ),
             ),
-            respins,
+            ((spread(silicon, respin_end, quarters), respin_usd),),
         ),
         (
             _line(
@@ -143,25 +164,24 @@ def _engineering_lines(case: Case) -> list[Entry]:
                 "bring-up and test programme, tape-out to first service",
                 (f"{OWN}.bring_up_usd", *SCHEDULE_INPUTS),
             ),
-            bring_up,
+            ((bring_up, inputs(f"{OWN}.bring_up_usd")),),
         ),
     ]
 
 
-def _team_lines(case: Case) -> list[Entry]:
+def _team_lines(inputs: Inputs, quarters: int, dates: Schedule) -> list[Entry]:
     """The compiler and kernel team: ramps up to the planned tape-out, stays while chips serve."""
-    inputs, quarters, dates = case.inputs, case.quarters, _dates(case)
     time = mid_quarter_years(quarters)[None, :]
     ramp = np.maximum(inputs(f"{OWN}.software_ramp_years"), 1e-9)
     start = dates.planned_tapeout[:, None] - ramp
-    staffed = np.clip((time - start) / ramp, 0.0, 1.0)
+    staffed = np.clip(np.subtract(time, start, order="F") / ramp, 0.0, 1.0)
     end = np.where(
         dates.alive > 0,
         dates.end_of_sales + inputs.flat(f"{OWN}.life_years"),
         dates.first_service,
     )[:, None]
-    staffed = np.where(time < end, staffed, 0.0)
-    usd = inputs(f"{OWN}.software_usd_per_year") / QUARTERS_PER_YEAR * staffed
+    staffed = staffed * np.less(time, end, order="F")
+    usd = inputs(f"{OWN}.software_usd_per_year") / QUARTERS_PER_YEAR
     line = _line(
         "software",
         Holder.OWNER,
@@ -175,7 +195,7 @@ def _team_lines(case: Case) -> list[Entry]:
             *SCHEDULE_INPUTS,
         ),
     )
-    return [(line, usd)]
+    return [(line, ((staffed, usd),))]
 
 
 def _own_price_inputs() -> tuple[str, ...]:
@@ -190,11 +210,12 @@ def _volume_lines(case: Case) -> list[Entry]:
     quantity = case.depends.chips("own")
     price = chip_price_usd(option, inputs, negotiated=False)
     new = case.fleet.plan.new_chips["own"]
-    deposit = new * price * inputs(f"{OWN}.prepayment_fraction")
+    deposit = price * inputs(f"{OWN}.prepayment_fraction")
     lead = PREPAYMENT_LEAD_QUARTERS
-    earlier = np.zeros_like(deposit)
-    earlier[:, :-lead] = deposit[:, lead:]
-    earlier[:, 0] += deposit[:, :lead].sum(axis=1)
+    ahead = -new  # chips paid for a year early, less those whose deposit is credited
+    ahead[:, :-lead] += new[:, lead:]
+    ahead[:, 0] += new[:, :lead].sum(axis=1)
+    watts = inputs(f"{OWN}.it_w_per_chip")
     own: Scaling = "own"
     entries: list[Entry] = [
         (
@@ -205,7 +226,7 @@ def _volume_lines(case: Case) -> list[Entry]:
                 (*quantity, f"{OWN}.prepayment_fraction", *_own_price_inputs()),
                 own,
             ),
-            earlier - deposit,
+            ((ahead, deposit),),
         ),
         (
             _line(
@@ -215,7 +236,7 @@ def _volume_lines(case: Case) -> list[Entry]:
                 (*case.depends.it_power("own"), f"{OWN}.conversion_usd_per_w"),
                 own,
             ),
-            new * inputs(f"{OWN}.it_w_per_chip") * inputs(f"{OWN}.conversion_usd_per_w"),
+            ((new, watts * inputs(f"{OWN}.conversion_usd_per_w")),),
         ),
     ]
     excess, what = _excess_chips(case)
@@ -229,7 +250,7 @@ def _volume_lines(case: Case) -> list[Entry]:
                 (*what, f"{OWN}.writeoff_fraction", *_own_price_inputs()),
                 own,
             ),
-            lost * at(_dates(case).first_service, quarters),
+            ((at(_dates(case).first_service, quarters), lost),),
         )
     )
     entries.append(_rebates(case))
@@ -276,13 +297,14 @@ def _excess_chips(case: Case) -> tuple[Floats, tuple[str, ...]]:
 def _rebates(case: Case) -> Entry:
     """Rebates and equity a merchant vendor withdraws from a customer that builds."""
     inputs, plan = case.inputs, case.fleet.plan
-    lost = np.zeros(plan.unmet.shape)
+    share = inputs(f"{OWN}.rebate_lost_fraction")
+    lost: Amount = ()
     what: list[str] = [f"{OWN}.rebate_lost_fraction"]
     for key in plan.options:
         option = case.setting.options[key]
         if option.kind == "buy":
             list_price = chip_price_usd(option, inputs, negotiated=False)
-            lost = lost + plan.new_chips[key] * list_price
+            lost += ((plan.new_chips[key], list_price * share),)
             what += [*case.depends.chips(key), f"options.{key}.price_usd"]
     line = _line(
         "rebates_lost",
@@ -291,7 +313,7 @@ def _rebates(case: Case) -> Entry:
         tuple(what),
         "rest",
     )
-    return line, lost * inputs(f"{OWN}.rebate_lost_fraction")
+    return line, lost
 
 
 def _idle_hall_line(case: Case) -> list[Entry]:
@@ -308,10 +330,10 @@ def _idle_hall_line(case: Case) -> list[Entry]:
     share = inputs(f"{OWN}.eligible_fraction") * _share(case)
     chips = need * share * ramp_fraction(dates.planned_service, ramp, quarters) / unit
     it_w = inputs(f"{OWN}.it_w_per_chip")
-    waiting = np.maximum(chips - case.fleet.plan.chips["own"], 0.0) * it_w
+    waiting = np.maximum(chips - case.fleet.plan.chips["own"], 0.0)
     time = mid_quarter_years(quarters)[None, :]
     until = np.minimum(dates.full_volume, dates.planned_service + IDLE_HALL_YEARS)[:, None]
-    waiting = np.where(time < until, waiting, 0.0)
+    waiting = waiting * np.less(time, until, order="F")
     yearly = site_lease_usd_per_w_year(inputs) + inputs("site.idle_usd_per_w_year")
     line = _line(
         "idle_hall",
@@ -326,17 +348,22 @@ def _idle_hall_line(case: Case) -> list[Entry]:
         ),
         "own",
     )
-    return [(line, waiting * yearly / QUARTERS_PER_YEAR)]
+    return [(line, ((waiting, it_w * yearly / QUARTERS_PER_YEAR),))]
 
 
-def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
+def revenue_lines(case: Case, sold: Floats) -> list[Entry]:
     """Demand left unserved at its value, or, where contribution counts, revenue.
 
     What is not served earns nothing: charging it as well would count it twice.
+
+    Parameters
+    ----------
+    case : Case
+    sold : array, shape (draw, quarter)
+        Tokens served, each times its worth over that of one sold today.
     """
-    time = mid_quarter_years(case.quarters)[None, :]
-    value, value_inputs = token_value(case, time)
-    inputs = (*case.depends.all_tokens(), *value_inputs)
+    inputs = (*case.depends.all_tokens(), *_worth_inputs(case))
+    value = case.inputs("value.usd_per_mtok") / MTOK
     if case.objective == "contribution":
         line = Line(
             key="revenue",
@@ -344,35 +371,50 @@ def revenue_lines(case: Case, tokens: Floats) -> list[Entry]:
             formula="- output tokens served x their value",
             inputs=inputs,
         )
-        return [(line, -tokens / MTOK * value)]
+        return [(line, ((sold, -value),))]
     line = Line(
         key="unserved",
         holder=Holder.CUSTOMER,
         formula="unserved output tokens x their value",
         inputs=inputs,
     )
-    return [(line, unmet_tokens(case) / MTOK * value)]
+    worth = token_worth(case)
+    return [(line, tuple((short * worth, each * value) for short, each in unmet_tokens(case)))]
 
 
-def token_value(case: Case, time_years: Floats) -> tuple[Floats, tuple[str, ...]]:
-    """Revenue per million output tokens over time, and the inputs behind it.
+def _reference(case: Case) -> SiliconOption | None:
+    """Option whose generations set the trend of the token price."""
+    option = case.setting.options.get(case.setting.reference)
+    return option if option is not None and option.kind in ("buy", "rent") else None
+
+
+def _worth_inputs(case: Case) -> tuple[str, ...]:
+    option = _reference(case)
+    names = ("value.usd_per_mtok", "value.decline_per_year")
+    if option is None:
+        return names
+    generation = f"options.{option.key}.generation_years"
+    return (*names, "rival.cadence_years", "rival.tokens_per_usd_gain_ratio", generation)
+
+
+def token_worth(case: Case) -> Floats:
+    """What a token sells for over what one sells for at the decision, (draw or 1, quarter).
 
     It falls with the hardware cost of the reference option's generations, as in a market that
     passes hardware progress on, and beyond that at the stated rate.
     """
-    inputs = case.inputs
-    value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time_years)
-    names: tuple[str, ...] = ("value.usd_per_mtok", "value.decline_per_year")
-    option = case.setting.options.get(case.setting.reference)
-    if option is None or option.kind not in ("buy", "rent"):
-        return value, names
-    index = generation_index(option, inputs, time_years)
-    names += (
-        "rival.cadence_years",
-        "rival.tokens_per_usd_gain_ratio",
-        f"options.{option.key}.generation_years",
-    )
-    return value * inputs("rival.tokens_per_usd_gain_ratio") ** -index, names
+    inputs, option = case.inputs, _reference(case)
+
+    def make() -> Floats:
+        time = mid_quarter_years(case.quarters)[None, :]
+        worth = np.exp(np.multiply(-inputs("value.decline_per_year"), time, order="F"))
+        if option is None:
+            return worth
+        index = generation_index(option, inputs, time)
+        ratio = np.power(inputs("rival.tokens_per_usd_gain_ratio"), -index, order="F")
+        return np.multiply(worth, ratio, order="F")
+
+    return inputs.once(("token worth", option, case.quarters), make)
 
 
 __all__ = ["at", "programme_lines", "revenue_lines", "spread", "utilisation"]

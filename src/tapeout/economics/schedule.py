@@ -57,6 +57,10 @@ def schedule(inputs: Inputs) -> Schedule:
 
     First service = tape-out + slip + extra steppings x months each + qualification.
     """
+    return inputs.once("schedule", lambda: _schedule(inputs))
+
+
+def _schedule(inputs: Inputs) -> Schedule:
     month = 1.0 / MONTHS_PER_YEAR
     to_tapeout = inputs.flat(f"{OWN}.months_to_tapeout") * month
     qualification = inputs.flat(f"{OWN}.qualification_months") * month
@@ -82,6 +86,17 @@ def mid_quarter_years(quarters: int) -> Floats:
     return (np.arange(quarters) + 0.5) / QUARTERS_PER_YEAR
 
 
+def discount_by_quarter(inputs: Inputs, quarters: int) -> Floats:
+    """Value today of a dollar at mid-quarter, shape (draw or 1, quarter)."""
+
+    def make() -> Floats:
+        time = mid_quarter_years(quarters)[None, :]
+        factor: Floats = np.power(1.0 + inputs("decision.discount_rate"), -time, order="F")
+        return factor
+
+    return inputs.once(("discount", quarters), make)
+
+
 def life_quarters(years: Floats) -> Ints:
     """Whole quarters of a life or term, at least one."""
     return np.maximum(np.rint(years * QUARTERS_PER_YEAR), 1).astype(np.int64)
@@ -90,7 +105,8 @@ def life_quarters(years: Floats) -> Ints:
 def ramp_fraction(start_years: Floats, ramp_years: Floats, quarters: int) -> Floats:
     """Share of volume reached, rising linearly after the start, shape (draw or 1, quarter)."""
     time = mid_quarter_years(quarters)[None, :]
-    return np.clip((time - start_years[:, None]) / np.maximum(ramp_years[:, None], 1e-9), 0.0, 1.0)
+    since = np.subtract(time, start_years[:, None], order="F")
+    return np.clip(since / np.maximum(ramp_years[:, None], 1e-9), 0.0, 1.0)
 
 
 def within(step: Step, dates: Schedule | None, quarters: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -67,7 +68,9 @@ def generation_index(option: SiliconOption, inputs: Inputs, time_years: Floats) 
         return np.zeros(np.broadcast_shapes(time_years.shape, (1, 1)))
     start = inputs(f"options.{option.key}.generation_years")
     cadence = np.maximum(inputs("rival.cadence_years"), 1e-9)
-    return np.maximum(np.floor((time_years - start) / cadence), 0.0)
+    # order F: quarter by quarter in memory, as the fleet plan walks through them
+    since = np.divide(np.subtract(time_years, start, order="F"), cadence, order="F")
+    return np.maximum(np.floor(since, out=since), 0.0, out=since)
 
 
 def generation_gains(
@@ -88,10 +91,23 @@ def generation_gains(
         return one, one
     index = generation_index(option, inputs, time_years)
     if option.kind == "rent":
-        index = np.where(_stays(option, inputs, time_years), 0.0, index)
-    throughput = inputs("rival.tokens_per_usd_gain_ratio") ** index
-    power = throughput / inputs("rival.tokens_per_w_gain_ratio") ** index
-    return throughput, power
+        index = np.multiply(index, ~_stays(option, inputs, time_years), order="F")
+    throughput = np.power(inputs("rival.tokens_per_usd_gain_ratio"), index, order="F")
+    frugal = np.power(inputs("rival.tokens_per_w_gain_ratio"), index, order="F")
+    return throughput, np.divide(throughput, frugal, order="F")
+
+
+def _quarterly_gains(
+    option: SiliconOption, inputs: Inputs, quarters: int
+) -> tuple[Floats, Floats, Floats]:
+    """Throughput, power and, for a rented option, rent of what is taken in each quarter."""
+
+    def make() -> tuple[Floats, Floats, Floats]:
+        time = mid_quarter_years(quarters)[None, :]
+        tokens, power = generation_gains(option, inputs, time)
+        return tokens, power, rent_ratio(option, inputs, time) if option.kind == "rent" else tokens
+
+    return inputs.once(("gains", option, quarters), make)
 
 
 def base_rate(option: SiliconOption, inputs: Inputs) -> Floats:
@@ -109,6 +125,14 @@ def rate_by_quarter(
     option: SiliconOption, inputs: Inputs, dates: Schedule | None, quarters: int
 ) -> Floats:
     """Output tokens per second and chip of the option's own generation, (draw or 1, quarter)."""
+    make = partial(_rate_by_quarter, option, inputs, dates, quarters)
+    # the dates of the own chip follow from the same inputs
+    return inputs.once(("rate", option, quarters), make)
+
+
+def _rate_by_quarter(
+    option: SiliconOption, inputs: Inputs, dates: Schedule | None, quarters: int
+) -> Floats:
     rate = base_rate(option, inputs)
     time = mid_quarter_years(quarters)[None, :]
     if option.kind == "api":
@@ -117,9 +141,10 @@ def rate_by_quarter(
     rate = rate * inputs(f"{key}.availability_fraction")
     if option.kind == "rent":
         since = time - option.available_years
-        return rate * maturity_fraction(
+        mature = maturity_fraction(
             inputs(f"{key}.port_start_fraction"), inputs("software.port_maturity_years"), since
         )
+        return np.multiply(rate, mature, order="F")
     if option.kind == "build":
         assert dates is not None
         return rate * own_derating(inputs, dates, time)
@@ -134,15 +159,14 @@ def mature_rate(option: SiliconOption, inputs: Inputs) -> Floats:
 
 def own_derating(inputs: Inputs, dates: Schedule, time_years: Floats) -> Floats:
     """Software maturity, early availability and shift of the workload for the own chip."""
-    since = time_years - dates.first_service[:, None]
+    since = np.subtract(time_years, dates.first_service[:, None], order="F")
     mature = maturity_fraction(
         inputs(f"{OWN}.maturity_start_fraction"), inputs(f"{OWN}.maturity_years"), since
     )
     first_year = inputs(f"{OWN}.first_year_availability_fraction")
-    early = np.where(since < 1.0, first_year / inputs(f"{OWN}.availability_fraction"), 1.0)
-    shifted = np.where(
-        time_years >= inputs(f"{OWN}.shift_years"), inputs(f"{OWN}.shift_ratio"), 1.0
-    )
+    early = 1.0 + (since < 1.0) * (first_year / inputs(f"{OWN}.availability_fraction") - 1.0)
+    late = np.greater_equal(time_years, inputs(f"{OWN}.shift_years"), order="F")
+    shifted = 1.0 + late * (inputs(f"{OWN}.shift_ratio") - 1.0)
     return mature * early * shifted
 
 
@@ -153,14 +177,20 @@ def in_watts(setting: Setting, objective: Objective) -> bool:
 
 def capacity_need(setting: Setting, inputs: Inputs, objective: Objective) -> Floats:
     """Capacity to hold in each quarter, shape (draw, quarter), in tokens/s or in W."""
-    time = mid_quarter_years(setting.quarters)[None, :]
+    shape = (inputs.draws, setting.quarters)
     if in_watts(setting, objective):
         assert setting.site_w is not None
-        return np.broadcast_to(setting.site_w[None, :], (inputs.draws, setting.quarters)).copy()
-    grown = (1.0 + inputs("demand.growth_per_year")) ** np.maximum(time - setting.demand_years, 0)
-    mean = setting.demand_profile[None, :] * inputs("demand.realised_ratio") * grown
-    peak = mean * inputs("demand.peak_to_mean_ratio") * (1.0 + inputs("fleet.spares_fraction"))
-    return np.broadcast_to(peak, (inputs.draws, setting.quarters)).copy()
+        return np.broadcast_to(setting.site_w[None, :], shape)
+    profile, since = setting.demand_profile, setting.demand_years
+
+    def make() -> Floats:
+        years = np.maximum(mid_quarter_years(setting.quarters)[None, :] - since, 0)
+        grown = np.power(1.0 + inputs("demand.growth_per_year"), years, order="F")
+        mean = np.multiply(profile[None, :], inputs("demand.realised_ratio"), order="F") * grown
+        peak = np.multiply(mean, inputs("demand.peak_to_mean_ratio"), order="F")
+        return np.multiply(peak, 1.0 + inputs("fleet.spares_fraction"), order="F")
+
+    return np.broadcast_to(inputs.once(("need", profile.tobytes(), since), make), shape)
 
 
 def splits_by_share(setting: Setting, strategy: Strategy) -> bool:
@@ -231,10 +261,10 @@ def _supply(
     quarters = setting.quarters
     time = mid_quarter_years(quarters)[None, :]
     rate = rate_by_quarter(option, inputs, dates, quarters)
-    tokens_gain, power_gain = generation_gains(option, inputs, time)
+    tokens_gain, power_gain, rent = _quarterly_gains(option, inputs, quarters)
     carried = {"tokens": tokens_gain, "power": power_gain}
     if option.kind == "rent":
-        carried["rent"] = rent_ratio(option, inputs, time)
+        carried["rent"] = rent
     watts = in_watts(setting, objective)
     unit = _site_w(setting, option, inputs) if watts else rate
     ramp = None
@@ -287,26 +317,27 @@ def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Flo
     The tenant stays on the same chip at its drifted rent or moves to the generation on sale,
     whichever gives more tokens a dollar; in a rising market the newest generation rises too.
     """
-    aged, rising = _drifts(inputs, time_years)
-    return np.exp(np.where(_stays(option, inputs, time_years), aged, rising))
+    falling, rising = _drifts(inputs, time_years)
+    return np.exp(rising + np.multiply(_stays(option, inputs, time_years), falling, order="F"))
 
 
 def _drifts(inputs: Inputs, time_years: Floats) -> tuple[Floats, Floats]:
-    """Log change of the rent of an aged chip, and of whatever is newest.
+    """Log change of rents by ageing, which only an old chip has, and by scarcity, which all have.
 
     Ageing goes on; scarcity does not: a rise fades as supply answers.
     """
     drift = inputs("market.rent_drift_per_year")
     fading = SCARCITY_YEARS * -np.expm1(-time_years / SCARCITY_YEARS)
-    rising = np.maximum(drift, 0.0) * fading
-    return np.where(drift < 0.0, drift * time_years, rising), rising
+    rising = np.multiply(np.maximum(drift, 0.0), fading, order="F")
+    return np.multiply(np.minimum(drift, 0.0), time_years, order="F"), rising
 
 
 def _stays(option: SiliconOption, inputs: Inputs, time_years: Floats) -> np.ndarray:
     """Whether the aged chip is still the cheaper one to rent."""
-    aged, rising = _drifts(inputs, time_years)
-    index = generation_index(option, inputs, time_years)
-    stays: np.ndarray = aged <= rising - index * np.log(inputs("rival.tokens_per_usd_gain_ratio"))
+    falling, rising = _drifts(inputs, time_years)
+    gain = np.log(inputs("rival.tokens_per_usd_gain_ratio"))
+    newer = np.multiply(generation_index(option, inputs, time_years), gain, order="F")
+    stays: np.ndarray = falling + rising <= rising - newer
     return stays
 
 

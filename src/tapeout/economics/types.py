@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tapeout.numerics import Floats
 OptionKind = Literal["buy", "rent", "build", "api"]
 Objective = Literal["cost", "contribution"]
 Scaling = Literal["own", "fixed", "rest"]
+Made = TypeVar("Made")
 
 
 class Holder(StrEnum):
@@ -126,61 +127,119 @@ class Line:
         return any(fnmatchcase(path, pattern) for pattern in self.inputs)
 
 
+Term = tuple[Floats, Floats]
+"""A quantity by quarter, (draw or 1, quarter), and what one of it costs, (draw or 1, 1) [USD]."""
+Amount = tuple[Term, ...]
+"""What is paid for a line: the sum of its terms; none is nothing."""
+
+CERTAIN = np.ones((1, 1))
+
+
+def usd_of(amount: Amount, shape: tuple[int, int]) -> Floats:
+    """Payments of an amount, (draw, quarter)."""
+    total: Floats = sum((quantity * each for quantity, each in amount), np.zeros((1, 1)))
+    return np.broadcast_to(total, shape)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CashFlow:
-    """Payments of one strategy, shape (draw, quarter, line), costs positive, nominal USD.
+    """Payments of one strategy, costs positive, nominal USD; flows fall at mid-quarter.
 
-    Flows fall at mid-quarter. `discount` has shape (draw, quarter), `tokens` (draw, quarter) are
-    output tokens served, `token_worth` (draw or 1, quarter) is what a token sells for over what one
-    sells for on the day of the decision.
+    Attributes
+    ----------
+    lines : tuple of Line
+    amounts : tuple of Amount
+        One a line. Many lines are the same quantity times something that no quarter changes, so
+        present values need one weighted sum a quantity, not one a line.
+    discount : array, shape (draw, quarter)
+    tokens : array, shape (draw, quarter)
+        Output tokens served.
+    sold : array, shape (draw, quarter)
+        Tokens served, each weighted by what it sells for over what one sells for on the day of the
+        decision.
+    token_worth : array, shape (draw or 1, quarter)
+        That weight.
     """
 
     lines: tuple[Line, ...]
-    usd: Floats
+    amounts: tuple[Amount, ...]
     discount: Floats
     tokens: Floats
+    sold: Floats
     token_worth: Floats
+    _kept: dict[object, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        assert self.usd.shape[2] == len(self.lines)
+        assert len(self.amounts) == len(self.lines)
 
-    def _cash(self) -> Floats:
-        return np.array([float(line.cash) for line in self.lines])
+    @property
+    def usd(self) -> Floats:
+        """Payments line by line, shape (draw, quarter, line); large where draws are many."""
+        if "usd" not in self._kept:
+            draws, quarters = self.discount.shape
+            each = [usd_of(amount, (draws, quarters)) for amount in self.amounts]
+            self._kept["usd"] = np.moveaxis(np.stack(each), 0, 2)
+        return self._kept["usd"]
+
+    def present(self, quantity: Floats) -> Floats:
+        """Sum of a quantity over quarters, each discounted, shape (draw,)."""
+        key = id(quantity)  # quantities live as long as the amounts that name them
+        if key not in self._kept:
+            wide = np.broadcast_to(quantity, self.discount.shape)
+            # quarter by quarter: arrays are stored so, and a sum over rows needs no copy
+            self._kept[key] = np.einsum("qd,qd->d", wide.T, self.discount.T)
+        return self._kept[key]
 
     def npv_by_line_usd(self) -> Floats:
         """Present value of each line, shape (draw, line)."""
-        out: Floats = np.einsum("dql,dq->dl", self.usd, self.discount)
-        return out
+        if "lines" not in self._kept:
+            out = np.zeros((len(self.lines), self.discount.shape[0]))
+            for row, amount in zip(out, self.amounts, strict=True):
+                for quantity, each in amount:
+                    row += self.present(quantity) * each[:, 0]
+            self._kept["lines"] = out.T
+        return self._kept["lines"]
+
+    def _sum(self, wanted: Callable[[Line], bool]) -> Floats:
+        """Present value of some of the lines, added in order, shape (draw,)."""
+        total = np.zeros(self.discount.shape[0])
+        for line, usd in zip(self.lines, self.npv_by_line_usd().T, strict=True):
+            if wanted(line):
+                total += usd
+        return total
 
     def npv_usd(self) -> Floats:
         """Present value of all cash lines, shape (draw,)."""
-        total: Floats = self.npv_by_line_usd() @ self._cash()
-        return total
+        return self._sum(lambda line: line.cash)
 
     def by_quarter_usd(self) -> Floats:
         """Payments by quarter, shape (draw, quarter)."""
-        total: Floats = self.usd @ self._cash()
-        return total
+        quantities: dict[int, Floats] = {}
+        prices: dict[int, Floats] = {}
+        for line, amount in zip(self.lines, self.amounts, strict=True):
+            for quantity, each in amount if line.cash else ():
+                key = id(quantity)
+                quantities[key] = quantity
+                prices[key] = prices[key] + each if key in prices else each
+        rows = np.zeros(self.discount.shape[::-1])
+        for key, quantity in quantities.items():
+            rows += quantity.T * prices[key].T
+        return rows.T
 
     def discounted_tokens(self) -> Floats:
         """Present value of tokens served, shape (draw,)."""
-        out: Floats = np.einsum("dq,dq->d", self.tokens, self.discount)
-        return out
+        return self.present(self.tokens)
 
     def discounted_worth(self) -> Floats:
         """Present value of tokens weighted by what they sell for, shape (draw,)."""
-        worth = np.broadcast_to(self.token_worth, self.tokens.shape)
-        out: Floats = np.einsum("dq,dq,dq->d", self.tokens, self.discount, worth)
-        return out
+        return self.present(self.sold)
 
     def npv_by_scaling_usd(self) -> dict[Scaling, Floats]:
         """Present value by how a line scales with the own chip's throughput."""
-        by_line = self.npv_by_line_usd()
-        out: dict[Scaling, Floats] = {}
-        for scaling in ("own", "fixed", "rest"):
-            mask = [line.cash and line.scales == scaling for line in self.lines]
-            out[scaling] = by_line[:, mask].sum(axis=1)
-        return out
+        own = self._sum(lambda line: line.cash and line.scales == "own")
+        fixed = self._sum(lambda line: line.cash and line.scales == "fixed")
+        rest = self._sum(lambda line: line.cash and line.scales == "rest")
+        return {"own": own, "fixed": fixed, "rest": rest}
 
 
 class Inputs:
@@ -190,11 +249,12 @@ class Inputs:
     against (draw, quarter).
     """
 
-    __slots__ = ("draws", "values")
+    __slots__ = ("_kept", "draws", "values")
 
     def __init__(self, values: Mapping[str, Floats]) -> None:
         self.values = {path: np.atleast_1d(column) for path, column in values.items()}
         self.draws = max((column.size for column in self.values.values()), default=1)
+        self._kept: dict[Hashable, Any] = {}
 
     def __call__(self, path: str) -> Floats:
         """Column of a path, shape (draw or 1, 1)."""
@@ -203,6 +263,16 @@ class Inputs:
     def flat(self, path: str) -> Floats:
         """Column of a path, shape (draw or 1,)."""
         return self.values[path]
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes of these inputs, made at the first call under this key and kept.
+
+        For what several strategies share: discount factors, prices of generations, dates.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        made: Made = self._kept[key]
+        return made
 
     def __contains__(self, path: object) -> bool:
         return path in self.values

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tapeout.numerics import Floats, Ints
 
 Bools = NDArray[np.bool_]
+_TINY = np.finfo(float).tiny
 ROUNDING = 1e-12  # of the largest need; a shortfall below it is none
 
 
@@ -87,86 +88,126 @@ class FleetPlan:
 
     def busy_fraction(self, option: str) -> Floats:
         """Share of an option's capacity in use, zero where there is none."""
-        capacity, used = self.capacity[option], self.used[option]
-        return np.divide(used, capacity, out=np.zeros_like(used), where=capacity > 0)
+        # nothing is used where there is nothing: dividing by a tiny number then gives zero
+        busy: Floats = self.used[option] / np.maximum(self.capacity[option], _TINY)
+        return busy
 
 
 class _Stock:
     """Chips of one option as the plan walks through the quarters.
 
-    Arrays are (quarter, draw) inside, so that one quarter is contiguous.
+    Arrays are (quarter, draw or 1) inside, so that one quarter is contiguous. Sums over vintages
+    are kept by weight: chips themselves, and every quantity that a vintage fixes. Weights that are
+    the same array, or one everywhere, share a sum.
     """
 
     def __init__(self, supply: Supply, need: Floats) -> None:
-        shape = need.shape
-        draws, quarters = shape
+        self.draws, self.quarters = need.shape
         self.supply = supply
         self.noise = ROUNDING * need.max(axis=1)
-        self.unit = _by_quarter(supply.unit_per_chip, shape)
+        self.unit = self._by_quarter(supply.unit_per_chip)
         sizing = supply.sizing_unit_per_chip
-        self.sizing = self.unit if sizing is None else _by_quarter(sizing, shape)
-        self.active = _by_quarter(supply.active, shape)
-        ramp, ceiling = supply.ramp_fraction, supply.ceiling_chips
-        self.ramp = None if ramp is None else _by_quarter(ramp, shape)
-        self.ceiling = None if ceiling is None else _by_quarter(ceiling, shape)
-        share = supply.share_fraction
-        self.share = None if share is None else _by_quarter(share, shape)
-        self.life = np.broadcast_to(supply.life_quarters, (draws,))
-        self.weights = {"": _by_quarter(supply.vintage_gain, shape)} | {
-            name: _by_quarter(values, shape) for name, values in supply.carried.items()
-        }
-        self.rows = np.arange(draws)
-        flipped = (quarters, draws)
-        self.new = np.zeros(flipped)
+        self.sizing = self.unit if sizing is None else self._by_quarter(sizing)
+        self.active = self._by_quarter(supply.active)
+        ramp, ceiling, share = supply.ramp_fraction, supply.ceiling_chips, supply.share_fraction
+        self.ramp = None if ramp is None else self._by_quarter(ramp)
+        self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
+        self.share = None if share is None else self._by_quarter(share)
+        self._weigh(supply)
+        self.each = self.weights[self.gain] * self.sizing if self.gain else self.sizing
+        self.earns = bool((self.each > 0).all())
+        self._lives(supply.life_quarters)
+        flipped = (self.quarters, self.draws)
+        count = len(self.weights)
+        # vintages by quarter taken, after as many empty rows as a life lasts: none is born before
+        self.taken = np.zeros((count, self.longest + self.quarters, self.draws))
         self.expired = np.zeros(flipped)
-        self.chips = np.zeros(flipped)
-        self.sums = {name: np.zeros(flipped) for name in self.weights}
-        self.level = np.zeros(draws)
-        self.vintages = np.zeros(draws, dtype=np.int64)
-        self.running = {name: np.zeros(draws) for name in self.weights}
+        self.sums = np.zeros((count, *flipped))
+        self.running = np.zeros((count, self.draws))
+        self.vintages = np.zeros(self.draws, dtype=np.int64)
+
+    def _weigh(self, supply: Supply) -> None:
+        """Distinct weights, the first one, and which of them each name and the capacity use."""
+        self.weights: list[NDArray[Any]] = [np.ones((self.quarters, 1))]
+        known: dict[int, int] = {}
+        for values in (supply.vintage_gain, *supply.carried.values()):
+            if id(values) in known:
+                continue
+            plain = values.shape[0] == 1 and bool((values == 1.0).all())
+            known[id(values)] = 0 if plain else len(self.weights)
+            if not plain:
+                self.weights.append(self._by_quarter(values))
+        self.gain = known[id(supply.vintage_gain)]
+        self.names = {name: known[id(values)] for name, values in supply.carried.items()}
+
+    def _lives(self, life: Ints) -> None:
+        """Where the vintage that expires in a quarter lies; one row where all lives are equal."""
+        life = np.minimum(life, self.quarters)  # what outlives the plan never expires in it
+        self.longest, self.shortest = int(life.max()), int(life.min())
+        self.even = self.longest == self.shortest
+        rows = np.arange(self.draws)
+        self.first_born = rows + (self.longest - np.broadcast_to(life, rows.shape)) * self.draws
+
+    def _by_quarter(self, values: NDArray[Any]) -> NDArray[Any]:
+        rows = np.ascontiguousarray(values.T)
+        return np.broadcast_to(rows, (self.quarters, rows.shape[1]))
 
     def expire(self, quarter: int) -> None:
         """Retire the vintage whose life ended."""
-        born = quarter - self.life
-        if born.max() < 0:
+        if quarter < self.shortest:
             return
-        old = np.maximum(born, 0)
-        gone = np.where(born >= 0, self.new[old, self.rows], 0.0)
-        self.expired[quarter] = gone
-        self.vintages -= gone > 0
-        empty = self.vintages == 0  # what is left of the sums then is rounding
-        self.level = np.where(empty, 0.0, self.level - gone)
-        for name, weight in self.weights.items():
-            left = self.running[name] - gone * weight[old, self.rows]
-            self.running[name] = np.where(empty, 0.0, left)
+        if self.even:
+            gone = self.taken[:, quarter]  # the row that many quarters before
+        else:
+            place = self.first_born + quarter * self.draws
+            flat = self.taken.reshape(len(self.taken), -1)
+            gone = np.stack([kind.take(place) for kind in flat])
+        left = gone[0] > 0
+        if not left.any():
+            return
+        self.expired[quarter] = gone[0]
+        self.vintages -= left
+        # without vintages what is left of the sums is rounding
+        self.running -= gone
+        self.running *= self.vintages > 0
 
     def capacity(self, quarter: int) -> Floats:
         """Capacity of the chips in service, shape (draw,)."""
-        capacity: Floats = np.maximum(self.running[""], 0.0) * self.unit[quarter]
+        capacity: Floats = np.maximum(self.running[self.gain], 0.0)
+        capacity *= self.unit[quarter]
         return capacity
 
     def ramp_up(self, quarter: int, wanted: Floats) -> None:
         """Top a ramped option up to its share of what is wanted, by the unit it is sized in."""
         assert self.ramp is not None
-        sized = np.maximum(self.running[""], 0.0) * self.sizing[quarter]
+        sized = np.maximum(self.running[self.gain], 0.0) * self.sizing[quarter]
         self.take(quarter, np.maximum(self.ramp[quarter] * wanted - sized, 0.0))
 
-    def take(self, quarter: int, shortfall: Floats) -> None:
+    def take(self, quarter: int, shortfall: Floats) -> bool:
         """Take the chips that close a shortfall of capacity, where that is possible."""
-        each = self.weights[""][quarter] * self.sizing[quarter]
-        real = (shortfall > self.noise) & (each > 0)
-        wanted = np.divide(shortfall, each, out=np.zeros_like(shortfall), where=real)
-        wanted *= self.active[quarter]
+        active = self.active[quarter]
+        real = shortfall > self.noise
+        if not active.all():
+            real &= active
+        each = self.each[quarter]
+        if not self.earns:
+            real &= each > 0
+            each = np.where(each > 0, each, 1.0)
+        if not real.any():
+            return False
+        wanted = shortfall / each
+        wanted *= real
         if self.supply.smallest_chips:
-            least = np.maximum(self.supply.smallest_chips - self.level, 0.0)
-            wanted = np.where(wanted > 0, np.maximum(wanted, least), 0.0)
+            least = self.supply.smallest_chips - self.running[0]
+            wanted = np.maximum(wanted, least) * (wanted > 0)
         if self.ceiling is not None:
             wanted = np.minimum(wanted, self.ceiling[quarter])
-        self.new[quarter] = wanted
         self.vintages += wanted > 0
-        self.level += wanted
-        for name, weight in self.weights.items():
-            self.running[name] += wanted * weight[quarter]
+        for kind, weight in enumerate(self.weights):
+            row = self.taken[kind, self.longest + quarter]
+            np.multiply(wanted, weight[quarter], out=row)
+            self.running[kind] += row
+        return True
 
     def fill(self, quarter: int, wanted: Floats, short: Floats) -> Floats:
         """Close what is short, up to the option's share of what is wanted; return what remains."""
@@ -174,18 +215,18 @@ class _Stock:
         open_to_it = short
         if self.share is not None:
             open_to_it = np.minimum(short, self.share[quarter] * wanted - before)
-        self.take(quarter, np.maximum(open_to_it, 0.0))
+        if not self.take(quarter, np.maximum(open_to_it, 0.0)):
+            return short
         return short - (self.capacity(quarter) - before)
 
     def record(self, quarter: int) -> None:
         """Keep the state of the quarter; rounding may not leave a negative stock."""
-        np.maximum(self.level, 0.0, out=self.chips[quarter])
-        for name, running in self.running.items():
-            np.maximum(running, 0.0, out=self.sums[name][quarter])
+        np.maximum(self.running, 0.0, out=self.sums[:, quarter])
 
-
-def _by_quarter(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    return np.ascontiguousarray(np.broadcast_to(values, shape).T)
+    @property
+    def new(self) -> Floats:
+        """Chips taken by quarter, (quarter, draw)."""
+        return self.taken[0, self.longest :]
 
 
 def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
@@ -207,7 +248,7 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     FleetPlan
     """
     quarters = need.shape[1]
-    wanted = _by_quarter(need, need.shape)
+    wanted = np.ascontiguousarray(need.T)
     stocks = [_Stock(supply, need) for supply in supplies]
     ramped = [stock for stock in stocks if stock.ramp is not None]
     filling = [stock for stock in stocks if stock.ramp is None]
@@ -234,19 +275,19 @@ def _collect(need: Floats, stocks: Sequence[_Stock], order: Sequence[str]) -> Fl
     by_key = {stock.supply.key: stock for stock in stocks}
     for stock in stocks:
         key = stock.supply.key
-        capacity[key] = (stock.sums[""] * stock.unit).T
+        capacity[key] = (stock.sums[stock.gain] * stock.unit).T
         used[key] = np.minimum(capacity[key], left)
         left = left - used[key]
     by_name = {key: by_key[key] for key in order}
     return FleetPlan(
         options=tuple(order),
-        chips={key: stock.chips.T for key, stock in by_name.items()},
+        chips={key: stock.sums[0].T for key, stock in by_name.items()},
         new_chips={key: stock.new.T for key, stock in by_name.items()},
         expired_chips={key: stock.expired.T for key, stock in by_name.items()},
         capacity={key: capacity[key] for key in order},
         used={key: used[key] for key in order},
         carried={
-            key: {name: total.T for name, total in stock.sums.items() if name}
+            key: {name: stock.sums[kind].T for name, kind in stock.names.items()}
             for key, stock in by_name.items()
         },
         unmet=np.maximum(left, 0.0),

@@ -13,8 +13,9 @@ import numpy as np
 
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.levelised import Advantage, UnitCost, delivered_advantage, unit_cost
+from tapeout.economics.programme import idle_programme_usd
 from tapeout.economics.schedule import OWN, Schedule, schedule
-from tapeout.economics.supply import Fleet, Setting
+from tapeout.economics.supply import Fleet, Setting, in_watts
 from tapeout.economics.types import CashFlow, Inputs, Line, Scaling, Strategy
 from tapeout.numerics import Floats
 
@@ -133,8 +134,12 @@ def run(
     *,
     objective: str = "cost",
     negotiated: bool | None = None,
+    planned: Fleet | None = None,
 ) -> tuple[Flow, Fleet]:
-    """Evaluate one strategy; by default only one that builds carries the negotiated price."""
+    """Evaluate one strategy; by default only one that builds carries the negotiated price.
+
+    A fleet that is planned already is used again: prices do not move it.
+    """
     if negotiated is None:
         negotiated = problem.builds_own(key)
     flow, fleet = strategy_cash_flow(
@@ -143,6 +148,7 @@ def run(
         inputs,
         objective="cost" if objective == "cost" else "contribution",
         negotiated=negotiated,
+        planned=planned,
     )
     return reduce(flow, fleet), fleet
 
@@ -157,27 +163,32 @@ def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes
         False leaves the contribution objective out (tornado rows, decision dates).
     """
     keys = [strategy.key for strategy in problem.strategies]
-    cost = {key: run(problem, key, inputs)[0] for key in keys}
-    contribution = (
-        {key: run(problem, key, inputs, objective="contribution")[0] for key in keys}
-        if full
-        else {}
-    )
+    cost: dict[str, Flow] = {}
+    contribution: dict[str, Flow] = {}
+    bargained: Flow | None = None
+    for key in keys:
+        cost[key], fleet = run(problem, key, inputs)
+        if problem.builds and key == problem.baseline:
+            bargained, _ = run(problem, key, inputs, negotiated=True, planned=fleet)
+        if full:
+            same = None if in_watts(problem.setting, "contribution") else fleet
+            contribution[key], _ = run(
+                problem, key, inputs, objective="contribution", planned=same
+            )
     dates = schedule(inputs) if "own" in problem.setting.options else None
     unit = unit_costs(problem, inputs, dates)
-    if not problem.builds:
+    if bargained is None:
         return Outcomes(
             cost=cost, contribution=contribution, worlds={}, boundaries={}, unit=unit, dates=dates
         )
-    negotiated = run(problem, problem.baseline, inputs, negotiated=True)[0]
     programme = credible_programme_usd(problem, inputs)
-    counterfactual = {"list": cost[problem.baseline].npv_usd, "negotiated": negotiated.npv_usd}
+    counterfactual = {"list": cost[problem.baseline].npv_usd, "negotiated": bargained.npv_usd}
     if problem.rents:
         counterfactual["rented"] = cost[problem.rents[0]].npv_usd
     headline = cost[problem.headline]
     worlds = {
         "A": cost[problem.baseline].npv_usd,
-        "B": negotiated.npv_usd + programme,
+        "B": bargained.npv_usd + programme,
         "C": headline.npv_usd,
         "programme": programme,
     }
@@ -209,8 +220,7 @@ def with_cheapest_rent(problem: Problem, inputs: Inputs) -> Problem:
 def credible_programme_usd(problem: Problem, inputs: Inputs) -> Floats:
     """Present cost of a programme kept credible and never brought to volume, (draw,)."""
     idle = inputs.replace({f"{OWN}.cancelled": 1.0, f"{OWN}.committed_fraction": 0.0})
-    flow, _ = run(problem, problem.headline, idle)
-    return sum((flow.by_line_usd[key] for key in CREDIBLE), np.zeros(inputs.draws))
+    return idle_programme_usd(idle, problem.setting.quarters, CREDIBLE)
 
 
 def boundary(headline: Flow, counterfactual_usd: Floats, gained: Advantage) -> Boundary:
