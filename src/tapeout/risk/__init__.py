@@ -39,7 +39,8 @@ from tapeout.risk.distributions import (
     lognormal_range,
 )
 from tapeout.risk.registry import driver_name
-from tapeout.risk.sampling import sample, standard_error_of
+from tapeout.risk.sampling import Columns, sample, standard_error_of
+from tapeout.risk.sobol import SCRAMBLES
 from tapeout.risk.summary import (
     FAN_LEVELS,
     Regret,
@@ -53,8 +54,10 @@ from tapeout.risk.summary import (
 
 __all__ = [
     "FAN_LEVELS",
+    "SCRAMBLES",
     "Bernoulli",
     "Beta",
+    "Columns",
     "Constant",
     "Discrete",
     "Distribution",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.numerics import Draws, Floats, Ints
 from tapeout.risk.distributions import Constant, Distribution
 from tapeout.risk.registry import column
-from tapeout.risk.sobol import SCRAMBLES, uniforms
+from tapeout.risk.sobol import SMALLEST_LOG2, uniforms
 
 Correlations = Mapping[tuple[str, str], float]
 
@@ -21,6 +21,7 @@ def sample(
     seed: int,
     *,
     correlations: Correlations | None = None,
+    part: tuple[int, int] | None = None,
 ) -> Draws:
     """Draw 2^draws_log2 futures in 16 independent scrambles.
 
@@ -35,6 +36,8 @@ def sample(
     correlations : mapping of (driven, driver) to rank-normal correlation
         The driven figure follows the other through a Gaussian copula; both keep their
         distributions. A driver drawn along with another cannot itself drive a third.
+    part : (start, stop), optional
+        Only these draws of the 2^draws_log2; they are the same numbers as in the whole.
 
     Returns
     -------
@@ -49,21 +52,43 @@ def sample(
     leaders = _leaders(correlations or {}, distributions)
 
     def points(name: str) -> Floats:
-        own = uniforms(column(name), draws_log2, seed)
+        own = uniforms(column(name), draws_log2, seed, part)
         if name not in leaders:
             return own
         leader, strength = leaders[name]
-        return _follow(own, uniforms(column(leader), draws_log2, seed), strength)
+        return _follow(own, uniforms(column(leader), draws_log2, seed, part), strength)
 
-    size = 1 << draws_log2
+    start, stop = part or (0, 1 << draws_log2)
     values = {
-        name: np.full(size, distribution.value)
+        name: np.full(stop - start, distribution.value)
         if isinstance(distribution, Constant)
         else distribution.ppf(points(name))
         for name, distribution in distributions.items()
     }
-    scramble: Ints = np.repeat(np.arange(SCRAMBLES), size // SCRAMBLES)
+    scramble: Ints = np.arange(start, stop) >> (draws_log2 - SMALLEST_LOG2)
     return Draws(values=values, seed=seed, scramble=scramble)
+
+
+class Columns(Mapping[str, Floats]):
+    """Columns of `sample`, each drawn when it is asked for and not kept.
+
+    A million draws of a hundred drivers would take a gigabyte.
+    """
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], Floats]) -> None:
+        self._names = tuple(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def standard_error_of(

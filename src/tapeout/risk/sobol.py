@@ -11,7 +11,7 @@ second to import; a test compares the unscrambled points with it.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -26,7 +26,9 @@ _BITS = 32
 _Words = NDArray[np.uint32]
 
 
-def uniforms(column: int, draws_log2: int, seed: int) -> Floats:
+def uniforms(
+    column: int, draws_log2: int, seed: int, part: tuple[int, int] | None = None
+) -> Floats:
     """Points of one column in (0, 1), shape (draw,): 16 scrambles one after the other.
 
     Parameters
@@ -37,6 +39,8 @@ def uniforms(column: int, draws_log2: int, seed: int) -> Floats:
         4 to 24; 16 gives 65,536 draws, 4,096 in each scramble.
     seed : int
         Not negative.
+    part : (start, stop), optional
+        Only these draws; they are the same numbers as in the whole.
 
     Raises
     ------
@@ -45,17 +49,31 @@ def uniforms(column: int, draws_log2: int, seed: int) -> Floats:
     """
     _check(column, draws_log2, seed)
     bits = draws_log2 - SMALLEST_LOG2
-    words = _scrambled(_directions(column)[:bits], column, seed)
-    shift = words[:, :1]
-    points = np.empty((SCRAMBLES, 1 << bits), np.uint32)
-    points[:, :1] = shift
-    for bit in range(bits):
+    start, stop = part or (0, SCRAMBLES << bits)
+    first, last = start >> bits, (stop - 1) >> bits
+    words = _words(column, bits, seed)[first : last + 1]
+    low, offset = _aligned(start - (first << bits), stop - start, bits)
+    points = np.empty((len(words), 1 << low), np.uint32)
+    points[:, 0] = words[:, 0]
+    for bit in range(low, bits):
+        if offset >> bit & 1:
+            points[:, 0] ^= words[:, bit + 1]
+    for bit in range(low):
         half = 1 << bit
         points[:, half : 2 * half] = points[:, :half] ^ words[:, bit + 1, None]
-    values = points.ravel().astype(np.float64)
+    skip = start - (first << bits) - offset
+    values = points.ravel()[skip : skip + stop - start].astype(np.float64)
     values += 0.5
     values /= 2.0**_BITS
     return values
+
+
+def _aligned(start: int, count: int, bits: int) -> tuple[int, int]:
+    """Bits that run through a part of a scramble and where it begins; else the whole scramble."""
+    low = count.bit_length() - 1
+    if count == 1 << low and low < bits and start % count == 0:
+        return low, start
+    return bits, 0
 
 
 def dimensions() -> int:
@@ -73,6 +91,11 @@ def _check(column: int, draws_log2: int, seed: int) -> None:
         )
     if seed < 0:
         raise InfeasibleError(f"seed = {seed}: write 0 or a positive number")
+
+
+@lru_cache(maxsize=4096)  # of a few hundred bytes each: blocks of draws ask again and again
+def _words(column: int, bits: int, seed: int) -> _Words:
+    return _scrambled(_directions(column)[:bits], column, seed)
 
 
 def _scrambled(directions: _Words, column: int, seed: int) -> _Words:

@@ -48,8 +48,8 @@ from tapeout.study.facts import (
     memory_gb,
     ranking,
     references,
+    sampling,
     scope_of,
-    successor_share,
 )
 from tapeout.study.futures import Sampler, sampler
 from tapeout.study.money import measures, statements_table
@@ -57,7 +57,8 @@ from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scenario import load_scenario
-from tapeout.study.statistics import concatenate, share_cheapest, summary
+from tapeout.study.statistics import share_cheapest, summary
+from tapeout.study.tally import Futures, Tally
 from tapeout.study.verdict import LEFT_OUT, sentences
 
 Progress = Callable[[str, float], None]
@@ -153,27 +154,6 @@ def build(
     return study, timed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Futures:
-    """All draws evaluated; arrays have the draw axis first."""
-
-    draws: Draws
-    cost: Mapping[str, Floats]
-    contribution: Mapping[str, Floats]
-    strategy_lcot: Mapping[str, Floats]
-    strategy_lcot_by_value: Mapping[str, Floats]
-    served: Mapping[str, float]
-    line_npv: Mapping[str, Mapping[str, float]]
-    cumulative: Mapping[str, Floats]
-    saving: Floats
-    worlds: Mapping[str, Floats]
-    bounds: Mapping[str, Boundary]
-    lcot: Mapping[str, Floats]
-    lcot_by_holder: Mapping[str, Mapping[str, float]]
-    first_service: Floats
-    rates: Mapping[str, Floats]
-
-
 def futures(
     study: Study,
     draws_log2: int,
@@ -184,107 +164,22 @@ def futures(
 ) -> Futures:
     """Draw joint futures and evaluate every strategy in each, block by block.
 
-    `full` false leaves the contribution objective out.
+    `full` false leaves the contribution objective out. What the draws yield by quarter is dropped
+    after each block but for the fan, so memory grows by half a kilobyte a draw.
     """
-    draws = study.sampler.draw(draws_log2, seed)
-    values = study.sampler.table(draws)
-    inputs = study.sampler.inputs(values)
-    blocks = range(0, len(draws), BLOCK)
-    parts: list[Outcomes] = []
-    for index, start in enumerate(blocks):
-        parts.append(evaluate(study.problem, inputs.rows(slice(start, start + BLOCK)), full=full))
-        progress("futures", (index + 1) / len(blocks))
-    return _join(study, draws, parts, values)
+    size = 1 << draws_log2
+    tally = Tally(study.problem, size)
+    for start in range(0, size, BLOCK):
+        part = (start, min(start + BLOCK, size))
+        values = study.sampler.table(study.sampler.draw(draws_log2, seed, part))
+        inputs = study.sampler.inputs(values)
+        outcomes = evaluate(study.problem, inputs, full=full)
+        tally.add(part, inputs, outcomes, _rates(study, values))
+        progress("futures", part[1] / size)
+    return tally.futures(study.sampler.lazy(draws_log2, seed))
 
 
-def _join(
-    study: Study, draws: Draws, parts: list[Outcomes], values: Mapping[str, Floats]
-) -> Futures:
-    keys = [strategy.key for strategy in study.problem.strategies]
-    size = len(draws)
-
-    def spread(columns: list[Floats]) -> Floats:
-        joined = concatenate(columns)
-        return np.broadcast_to(joined, (size,)) if joined.size == 1 else joined
-
-    cost = {key: concatenate([part.cost[key].npv_usd for part in parts]) for key in keys}
-    flows = {key: concatenate([part.cost[key].by_quarter_usd for part in parts]) for key in keys}
-    base, units = flows[study.problem.baseline], list(parts[0].unit)
-    return Futures(
-        draws=draws,
-        cost=cost,
-        contribution={
-            key: -concatenate([part.contribution[key].npv_usd for part in parts])
-            for key in parts[0].contribution
-        },
-        strategy_lcot={
-            key: cost[key] / concatenate([part.cost[key].discounted_tokens for part in parts])
-            for key in keys
-        },
-        strategy_lcot_by_value={
-            key: cost[key] / concatenate([part.cost[key].discounted_worth for part in parts])
-            for key in keys
-        },
-        served={
-            key: float(concatenate([part.cost[key].served_fraction for part in parts]).mean())
-            for key in keys
-        },
-        line_npv=_mean_lines(parts, keys),
-        cumulative={
-            key: np.cumsum(base - flow, axis=1)
-            for key, flow in flows.items()
-            if key != study.problem.baseline
-        },
-        saving=cost[study.problem.baseline] - cost[study.problem.headline],
-        worlds={
-            name: concatenate([part.worlds[name] for part in parts]) for name in parts[0].worlds
-        },
-        bounds={name: _bound(parts, name) for name in parts[0].boundaries},
-        lcot={key: spread([part.unit[key].lcot_usd_per_mtok() for part in parts]) for key in units},
-        lcot_by_holder={key: _mean_holders(parts, key) for key in units},
-        first_service=spread(
-            [part.dates.first_service if part.dates else np.zeros(1) for part in parts]
-        ),
-        rates=_rates(study, values, size),
-    )
-
-
-def _bound(parts: list[Outcomes], name: str) -> Boundary:
-    """The boundary of all draws against one counterfactual."""
-    fields = ("fixed_usd", "a_usd", "b_usd", "g_ship", "usd_per_mw_ratio", "tokens_per_mw_ratio")
-    return Boundary(
-        **{
-            field: concatenate([getattr(part.boundaries[name], field) for part in parts])
-            for field in fields
-        }
-    )
-
-
-def _mean_lines(parts: list[Outcomes], keys: list[str]) -> dict[str, dict[str, float]]:
-    """Mean present value of each line over all draws, blocks added in order."""
-    out: dict[str, dict[str, float]] = {}
-    for key in keys:
-        lines = parts[0].cost[key].by_line_usd
-        sizes = [part.cost[key].npv_usd.size for part in parts]
-        out[key] = {
-            line: sum(float(part.cost[key].by_line_usd[line].sum()) for part in parts) / sum(sizes)
-            for line in lines
-        }
-    return out
-
-
-def _mean_holders(parts: list[Outcomes], key: str) -> dict[str, float]:
-    """Mean levelised cost of an option by holder; the holders add up to the mean total."""
-    holders = parts[0].unit[key].lcot_by_holder_usd_per_mtok()
-    return {
-        str(holder): float(
-            np.mean([part.unit[key].lcot_by_holder_usd_per_mtok()[holder].mean() for part in parts])
-        )
-        for holder in holders
-    }
-
-
-def _rates(study: Study, values: Mapping[str, Floats], size: int) -> dict[str, Floats]:
+def _rates(study: Study, values: Mapping[str, Floats]) -> dict[str, Floats]:
     """Throughput per chip in each draw, without maturity or availability."""
     out = {}
     for key in study.capacity.basket_rate:
@@ -292,7 +187,7 @@ def _rates(study: Study, values: Mapping[str, Floats], size: int) -> dict[str, F
         rate = rate * values[f"options.{key}.timing_ratio"]
         if key == "own":
             rate = rate * values["options.own.delivered_ratio"]
-        out[key] = np.broadcast_to(rate, (size,))
+        out[key] = rate
     return out
 
 
@@ -423,7 +318,7 @@ def verdict_facts(
         "scope": scope_of(scenario),
         "ranking": ranking(drawn.cost, titles, cheapest, drawn),
         "contribution_ranking": contribution_ranking(drawn, titles),
-        "sampling": {"draws": len(drawn.draws), "scrambles": 16},
+        "sampling": sampling(drawn),
         "counts": study.ledger.counts(),
         "omitted": list(study.omitted),
         "left_out": list(LEFT_OUT),
@@ -480,7 +375,7 @@ def build_facts(
     stated = scenario.options["own"].tokens_per_s_per_chip is not None
     return {
         "own_rate_stated": stated,
-        "successor_share": successor_share(study, drawn),
+        "successor_share": drawn.successor_share,
         "payback": paid_back,
         "life_years": study.ledger["options.own.life_years"].chosen.value,
         "g_star": {

@@ -9,17 +9,20 @@ import numpy as np
 
 from tapeout.constants import MTOK
 from tapeout.economics.levelised import delivered_advantage, unit_cost
-from tapeout.economics.supply import generation_index
-from tapeout.numerics import Floats
+from tapeout.numerics import Floats, standard_error
 from tapeout.quantities import Quantity
+from tapeout.risk import SCRAMBLES
+from tapeout.study.boundary import npv_usd, threshold
 from tapeout.study.central import CentralCase
 from tapeout.study.evaluate import Outcomes
 from tapeout.study.problem import sizing_option
 from tapeout.study.statistics import share_cheapest, summary
+from tapeout.study.tally import FAN_DRAWS
 from tapeout.study.verdict import in_words, span_years
 
 if TYPE_CHECKING:
-    from tapeout.study.decide import Futures, Study
+    from tapeout.study.decide import Study
+    from tapeout.study.tally import Futures
 
 
 def scope_of(scenario: Any) -> str:
@@ -66,6 +69,29 @@ def contribution_ranking(drawn: Futures, titles: Mapping[str, str]) -> list[dict
     return sorted(rows, key=lambda row: -float(row["mean_usd"]))
 
 
+def sampling(drawn: Futures) -> dict[str, Any]:
+    """How many draws there are, and how far their results may be off for want of more.
+
+    Standard errors of the required advantage, of the share of futures in which building pays and
+    of the saving over the baseline as a share of the baseline's mean cost, each from the spread of
+    the independent scrambles; what a scenario does not have is left out.
+    """
+    scramble = drawn.draws.scramble
+    base = float((drawn.cost[drawn.baseline]).mean())
+    out: dict[str, Any] = {
+        "draws": len(drawn.draws),
+        "fan_draws": min(len(drawn.draws), FAN_DRAWS),
+        "scrambles": SCRAMBLES,
+        "npv_se_fraction": standard_error(drawn.saving, scramble) / abs(base),
+    }
+    if "list" in drawn.bounds:
+        bound = drawn.bounds["list"]
+        pays = (npv_usd(bound, bound.g_ship) > 0).astype(np.float64)
+        out["g_star_se"] = threshold(bound, scramble).se
+        out["p_pays_se"] = standard_error(pays, scramble)
+    return out
+
+
 def hinges(study: Study, order: list[dict[str, Any]]) -> dict[str, Any]:
     """Options whose price no source publishes, and what leads without them."""
     problem, ledger = study.problem, study.ledger
@@ -85,16 +111,6 @@ def hinges(study: Study, order: list[dict[str, Any]]) -> dict[str, Any]:
         "assumed_prices": [problem.setting.options[key].title for key in assumed],
         "best_without_assumed": left[0] if left else "none",
     }
-
-
-def successor_share(study: Study, drawn: Futures) -> float:
-    """Share of futures in which a successor of the alternative is on sale at first service."""
-    option = study.problem.setting.options[study.problem.alternative]
-    if option.kind not in ("buy", "rent"):
-        return 0.0
-    inputs = study.sampler.inputs(study.sampler.table(drawn.draws))
-    index = generation_index(option, inputs, drawn.first_service[:, None])
-    return float(np.mean(index >= 1))
 
 
 def counterfactuals(study: Study, assumed: list[str]) -> dict[str, str]:

@@ -14,7 +14,16 @@ from tapeout.economics.schedule import OWN
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Sign
 from tapeout.economics.types import Inputs
 from tapeout.numerics import Draws, Floats
-from tapeout.risk import Distribution, Uniform, driver_name, extra_spins, from_figure, sample
+from tapeout.risk import (
+    SCRAMBLES,
+    Columns,
+    Distribution,
+    Uniform,
+    driver_name,
+    extra_spins,
+    from_figure,
+    sample,
+)
 from tapeout.sources import Ledger
 
 RETICLE_MM2 = 858.0  # largest die one exposure prints; a larger package is several dies
@@ -59,17 +68,39 @@ class Sampler:
         """Whether the scenario has a chip of its own."""
         return "build" in self.kinds.values()
 
-    def draw(self, draws_log2: int, seed: int) -> Draws:
-        """Sample all columns jointly."""
+    def draw(self, draws_log2: int, seed: int, part: tuple[int, int] | None = None) -> Draws:
+        """Sample all columns jointly; `part` (start, stop) samples only these draws."""
+        return self._sample(self.distributions, draws_log2, seed, part)
+
+    def lazy(self, draws_log2: int, seed: int) -> Draws:
+        """The same draws, every column made when it is asked for and not kept."""
+
+        def column(name: str) -> Floats:
+            # with the column that a driven one follows, which sampling asks for by name
+            return self._sample({name: self.distributions[name]}, draws_log2, seed, None)[name]
+
+        size = 1 << draws_log2
+        return Draws(
+            values=Columns(list(self.distributions), column),
+            seed=seed,
+            scramble=np.arange(size) // (size // SCRAMBLES),
+        )
+
+    def _sample(
+        self,
+        distributions: Mapping[str, Distribution],
+        draws_log2: int,
+        seed: int,
+        part: tuple[int, int] | None,
+    ) -> Draws:
         correlations = {}
-        if (
-            f"{OWN}.delivered_ratio" in self.columns
-            and f"{OWN}.slip_if_late_months" in self.columns
+        if f"{OWN}.delivered_ratio" in self.columns and f"{OWN}.slip_if_late_months" in (
+            self.columns
         ):
-            correlations[("build.delivered_ratio", "build.slip_if_late_months")] = (
-                SLIP_WITH_DELIVERY
-            )
-        return sample(self.distributions, draws_log2, seed, correlations=correlations)
+            pair = ("build.delivered_ratio", "build.slip_if_late_months")
+            if pair[0] in distributions:
+                correlations[pair] = SLIP_WITH_DELIVERY
+        return sample(distributions, draws_log2, seed, correlations=correlations, part=part)
 
     def medians(self, rows: int = 1) -> dict[str, Floats]:
         """Every path at its central value, and the coin tosses at theirs.
