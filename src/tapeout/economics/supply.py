@@ -390,20 +390,30 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
     planned = plan(
         capacity_need(setting, inputs, objective), supplies(setting, strategy, inputs, objective)
     )
-    capacity: dict[str, Floats] = {}
-    power: dict[str, Floats] = {}
+    watts = in_watts(setting, objective)
     pooled = pooling_ratio(setting, strategy, inputs)
+    capacity: dict[str, Floats] = {}
+    used: dict[str, Floats] = {}
+    power: dict[str, Floats] = {}
+    busy: dict[str, Floats] = {}
     for key in planned.options:
         option = setting.options[key]
-        rate = rate_by_quarter(option, inputs, dates, setting.quarters) * pooled
-        capacity[key] = planned.carried[key]["tokens"] * rate
-        watts = 0.0 if option.kind == "api" else option_power_w(option, inputs)
-        power[key] = planned.carried[key]["power"] * watts
-    busy = {key: planned.busy_fraction(key) for key in planned.options}
+        busy[key] = planned.busy_fraction(key)
+        if watts:
+            rate = rate_by_quarter(option, inputs, dates, setting.quarters) * pooled
+            capacity[key] = planned.carried[key]["tokens"] * rate
+            used[key] = capacity[key] * busy[key]
+        else:
+            capacity[key], used[key] = planned.capacity[key], planned.used[key]
+        if watts and option.kind != "api":
+            power[key] = planned.capacity[key]
+        else:
+            each = np.zeros((1, 1)) if option.kind == "api" else option_power_w(option, inputs)
+            power[key] = planned.carried[key]["power"] * each
     return Fleet(
         plan=planned,
         tokens_capacity=capacity,
-        tokens_used={key: capacity[key] * busy[key] for key in planned.options},
+        tokens_used=used,
         power_w=power,
         busy_fraction=busy,
         dates=dates,

@@ -101,14 +101,16 @@ class _Stock:
     the same array, or one everywhere, share a sum.
     """
 
-    def __init__(self, supply: Supply, need: Floats) -> None:
-        self.draws, self.quarters = need.shape
+    def __init__(self, supply: Supply, shape: tuple[int, int], noise: Floats) -> None:
+        self.quarters, self.draws = shape
         self.supply = supply
-        self.noise = ROUNDING * need.max(axis=1)
+        self.noise = noise
         self.unit = self._by_quarter(supply.unit_per_chip)
         sizing = supply.sizing_unit_per_chip
         self.sizing = self.unit if sizing is None else self._by_quarter(sizing)
         self.active = self._by_quarter(supply.active)
+        self.open = self.active.any(axis=1).tolist()
+        self.whole = self.active.all(axis=1).tolist()
         ramp, ceiling, share = supply.ramp_fraction, supply.ceiling_chips, supply.share_fraction
         self.ramp = None if ramp is None else self._by_quarter(ramp)
         self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
@@ -117,14 +119,17 @@ class _Stock:
         self.each = self.weights[self.gain] * self.sizing if self.gain else self.sizing
         self.earns = bool((self.each > 0).all())
         self._lives(supply.life_quarters)
-        flipped = (self.quarters, self.draws)
         count = len(self.weights)
         # vintages by quarter taken, after as many empty rows as a life lasts: none is born before
-        self.taken = np.zeros((count, self.longest + self.quarters, self.draws))
-        self.expired = np.zeros(flipped)
-        self.sums = np.zeros((count, *flipped))
-        self.running = np.zeros((count, self.draws))
-        self.vintages = np.zeros(self.draws, dtype=np.int64)
+        self.taken = np.empty((count, self.longest + self.quarters, self.draws))
+        self.taken[:, self.shortest : self.longest] = 0.0
+        self.expired = np.zeros(shape)
+        self.sums = np.empty((count, *shape))
+        self.now: Floats = np.zeros((count, self.draws))
+        self.written = -1  # last quarter whose state is in the sums
+        # a byte each, where that is enough, adds up eight times as fast
+        few = self.quarters <= np.iinfo(np.int8).max
+        self.vintages = np.zeros(self.draws, dtype=np.int8 if few else np.int64)
 
     def _weigh(self, supply: Supply) -> None:
         """Distinct weights, the first one, and which of them each name and the capacity use."""
@@ -145,6 +150,8 @@ class _Stock:
         life = np.minimum(life, self.quarters)  # what outlives the plan never expires in it
         self.longest, self.shortest = int(life.max()), int(life.min())
         self.even = self.longest == self.shortest
+        if self.even:
+            return
         rows = np.arange(self.draws)
         self.first_born = rows + (self.longest - np.broadcast_to(life, rows.shape)) * self.draws
 
@@ -160,68 +167,78 @@ class _Stock:
             gone = self.taken[:, quarter]  # the row that many quarters before
         else:
             place = self.first_born + quarter * self.draws
-            flat = self.taken.reshape(len(self.taken), -1)
-            gone = np.stack([kind.take(place) for kind in flat])
+            gone = np.empty(self.now.shape)
+            for kind, out in zip(self.taken, gone, strict=True):
+                np.take(kind.reshape(-1), place, out=out, mode="clip")
         left = gone[0] > 0
         if not left.any():
             return
         self.expired[quarter] = gone[0]
-        self.vintages -= left
-        # without vintages what is left of the sums is rounding
-        self.running -= gone
-        self.running *= self.vintages > 0
+        self.vintages -= left.view(np.int8)
+        now = np.subtract(self.now, gone, out=self.sums[:, quarter])
+        self.written = quarter
+        np.maximum(now, 0.0, out=now)  # rounding may not leave a negative stock
+        if not self.vintages.all():
+            now *= self.vintages > 0  # without vintages what is left is rounding
+        self.now = now
 
     def capacity(self, quarter: int) -> Floats:
         """Capacity of the chips in service, shape (draw,)."""
-        capacity: Floats = np.maximum(self.running[self.gain], 0.0)
-        capacity *= self.unit[quarter]
+        capacity: Floats = self.now[self.gain] * self.unit[quarter]
         return capacity
 
     def ramp_up(self, quarter: int, wanted: Floats) -> None:
         """Top a ramped option up to its share of what is wanted, by the unit it is sized in."""
         assert self.ramp is not None
-        sized = np.maximum(self.running[self.gain], 0.0) * self.sizing[quarter]
-        self.take(quarter, np.maximum(self.ramp[quarter] * wanted - sized, 0.0))
+        lacking = self.ramp[quarter] * wanted
+        lacking -= self.now[self.gain] * self.sizing[quarter]
+        self.take(quarter, lacking)
 
     def take(self, quarter: int, shortfall: Floats) -> bool:
         """Take the chips that close a shortfall of capacity, where that is possible."""
-        active = self.active[quarter]
-        real = shortfall > self.noise
-        if not active.all():
-            real &= active
+        row = self.taken[:, self.longest + quarter]
+        real = shortfall > self.noise if self.open[quarter] else None
+        if real is None or not real.any():
+            row[:] = 0.0
+            return False
+        if not self.whole[quarter]:
+            real &= self.active[quarter]
         each = self.each[quarter]
         if not self.earns:
             real &= each > 0
             each = np.where(each > 0, each, 1.0)
-        if not real.any():
-            return False
-        wanted = shortfall / each
+        wanted = np.divide(shortfall, each, out=row[0])
         wanted *= real
         if self.supply.smallest_chips:
-            least = self.supply.smallest_chips - self.running[0]
-            wanted = np.maximum(wanted, least) * (wanted > 0)
+            least = self.supply.smallest_chips - self.now[0]
+            np.multiply(np.maximum(wanted, least), real, out=wanted)
         if self.ceiling is not None:
-            wanted = np.minimum(wanted, self.ceiling[quarter])
-        self.vintages += wanted > 0
-        for kind, weight in enumerate(self.weights):
-            row = self.taken[kind, self.longest + quarter]
-            np.multiply(wanted, weight[quarter], out=row)
-            self.running[kind] += row
+            np.minimum(wanted, self.ceiling[quarter], out=wanted)
+        self.vintages += np.greater(wanted, 0.0).view(np.int8)
+        for kind, weight in enumerate(self.weights[1:], 1):
+            np.multiply(wanted, weight[quarter], out=row[kind])
+        self.now = np.add(self.now, row, out=self.sums[:, quarter])
+        self.written = quarter
         return True
 
     def fill(self, quarter: int, wanted: Floats, short: Floats) -> Floats:
         """Close what is short, up to the option's share of what is wanted; return what remains."""
-        before = self.capacity(quarter)
-        open_to_it = short
-        if self.share is not None:
+        if self.share is None:
+            if not self.open[quarter]:
+                self.take(quarter, short)
+                return short
+            before = self.capacity(quarter)
+            taken = self.take(quarter, short)
+        else:
+            before = self.capacity(quarter)
             open_to_it = np.minimum(short, self.share[quarter] * wanted - before)
-        if not self.take(quarter, np.maximum(open_to_it, 0.0)):
-            return short
-        return short - (self.capacity(quarter) - before)
+            taken = self.take(quarter, open_to_it)
+        return short - (self.capacity(quarter) - before) if taken else short
 
     def record(self, quarter: int) -> None:
-        """Keep the state of the quarter; rounding may not leave a negative stock."""
-        np.maximum(self.running, 0.0, out=self.sums[:, quarter])
+        """Keep the state of the quarter, where nothing has changed it."""
+        if self.written != quarter:
+            self.sums[:, quarter] = self.now
 
     @property
     def new(self) -> Floats:
@@ -249,7 +266,8 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     """
     quarters = need.shape[1]
     wanted = np.ascontiguousarray(need.T)
-    stocks = [_Stock(supply, need) for supply in supplies]
+    noise = ROUNDING * wanted.max(axis=0)
+    stocks = [_Stock(supply, wanted.shape, noise) for supply in supplies]
     ramped = [stock for stock in stocks if stock.ramp is not None]
     filling = [stock for stock in stocks if stock.ramp is None]
     for quarter in range(quarters):
@@ -257,8 +275,8 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
             stock.expire(quarter)
         for stock in ramped:
             stock.ramp_up(quarter, wanted[quarter])
-        short = wanted[quarter].copy()
-        for stock in stocks:
+        short = wanted[quarter] - stocks[0].capacity(quarter)
+        for stock in stocks[1:]:
             short -= stock.capacity(quarter)
         for stock in filling:
             short = stock.fill(quarter, wanted[quarter], short)
