@@ -10,7 +10,8 @@ from tapeout.economics.lines import (
     api_lines,
     physical_lines,
     rent_lines,
-    tokens_served,
+    served_ratio,
+    tokens_used,
 )
 from tapeout.economics.programme import programme_lines, revenue_lines, token_worth
 from tapeout.economics.schedule import discount_by_quarter
@@ -68,16 +69,17 @@ def strategy_cash_flow(
     if case.builds:
         entries += programme_lines(case)
     shape = (inputs.draws, setting.quarters)
-    tokens = np.broadcast_to(tokens_served(case), shape)
+    used = np.broadcast_to(tokens_used(case), shape)
     worth = token_worth(case)
-    sold = tokens * worth
+    sold = used * worth
     entries += revenue_lines(case, sold)
     flow = CashFlow(
         lines=tuple(line for line, _ in entries),
         amounts=tuple(amount for _, amount in entries),
         discount=np.broadcast_to(discount_by_quarter(inputs, setting.quarters), shape),
-        tokens=tokens,
+        used=used,
         sold=sold,
+        tokens_each=served_ratio(inputs),
         token_worth=worth,
     )
     return flow, planned

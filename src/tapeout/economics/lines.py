@@ -8,6 +8,7 @@ them have gone; a hall that stands ready before its chips arrive is charged as s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -188,6 +189,8 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
     """Electricity and the hall."""
     inputs, key = case.inputs, option.key
     power_w = case.fleet.power_w[key]
+    in_use = in_watts(case.setting, case.objective)
+    busy_w = case.fleet.plan.used[key] if in_use else power_w * case.fleet.busy_fraction[key]
     idle = inputs("site.idle_power_fraction")
     busy = (1.0 - idle) * utilisation(inputs)
     hours = QUARTER_HOURS / KILO * inputs("site.mean_power_fraction")
@@ -207,7 +210,7 @@ def _floor_lines(case: Case, option: SiliconOption) -> list[Entry]:
                     *_LOAD_INPUTS,
                 ),
             ),
-            ((power_w, per_w * idle), (power_w * case.fleet.busy_fraction[key], per_w * busy)),
+            ((power_w, per_w * idle), (busy_w, per_w * busy)),
         ),
         (
             Line(
@@ -327,18 +330,17 @@ def api_lines(case: Case, option: SiliconOption) -> list[Entry]:
     return [(line, ((fallen, price),))]
 
 
-def tokens_served(case: Case) -> Floats:
-    """Output tokens served in each quarter, shape (draw, quarter).
+def tokens_used(case: Case) -> Floats:
+    """Rate asked of all options together at the peak, shape (draw or 1, quarter) [tokens/s]."""
+    return reduce(np.add, case.fleet.tokens_used.values())
+
+
+def served_ratio(inputs: Inputs) -> Floats:
+    """Tokens a quarter that a token per second asked at the peak serves, (draw or 1, 1).
 
     The fleet is sized for the peak and the spares; the mean day, and the batch work that fills
     the gap, is what it serves.
     """
-    used: Floats = sum(case.fleet.tokens_used.values(), np.zeros((1, 1)))
-    return used * served_ratio(case.inputs)
-
-
-def served_ratio(inputs: Inputs) -> Floats:
-    """Tokens a quarter that a token per second of held capacity serves, (draw or 1, 1)."""
     return utilisation(inputs) * QUARTER_S / (1.0 + inputs("fleet.spares_fraction"))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 import numpy as np
 
 from tapeout.constants import MONTHS_PER_YEAR, MTOK, QUARTERS_PER_YEAR
-from tapeout.economics.lines import Case, Entry, unmet_tokens
+from tapeout.economics.lines import Case, Entry, served_ratio, unmet_tokens
 from tapeout.economics.prices import (
     CHIP_PARTS,
     chip_price_usd,
@@ -360,10 +360,11 @@ def revenue_lines(case: Case, sold: Floats) -> list[Entry]:
     ----------
     case : Case
     sold : array, shape (draw, quarter)
-        Tokens served, each times its worth over that of one sold today.
+        Rate asked of the fleet x what a token sells for over what one sells for today.
     """
     inputs = (*case.depends.all_tokens(), *_worth_inputs(case))
-    value = case.inputs("value.usd_per_mtok") / MTOK
+    price = case.inputs("value.usd_per_mtok") / MTOK
+    value = price * served_ratio(case.inputs)
     if case.objective == "contribution":
         line = Line(
             key="revenue",
@@ -379,7 +380,7 @@ def revenue_lines(case: Case, sold: Floats) -> list[Entry]:
         inputs=inputs,
     )
     worth = token_worth(case)
-    return [(line, tuple((short * worth, each * value) for short, each in unmet_tokens(case)))]
+    return [(line, tuple((short * worth, each * price) for short, each in unmet_tokens(case)))]
 
 
 def _reference(case: Case) -> SiliconOption | None:

@@ -19,7 +19,7 @@ from tapeout.economics.schedule import (
     schedule,
     within,
 )
-from tapeout.economics.types import Inputs, Objective, SiliconOption, Strategy
+from tapeout.economics.types import CERTAIN, Inputs, Objective, SiliconOption, Strategy
 from tapeout.fleet import FleetPlan, Supply, plan
 from tapeout.numerics import Floats
 
@@ -124,7 +124,7 @@ def base_rate(option: SiliconOption, inputs: Inputs) -> Floats:
 def rate_by_quarter(
     option: SiliconOption, inputs: Inputs, dates: Schedule | None, quarters: int
 ) -> Floats:
-    """Output tokens per second and chip of the option's own generation, (draw or 1, quarter)."""
+    """Output tokens per second and chip of the own generation, (draw or 1, quarter or 1)."""
     make = partial(_rate_by_quarter, option, inputs, dates, quarters)
     # the dates of the own chip follow from the same inputs
     return inputs.once(("rate", option, quarters), make)
@@ -136,7 +136,7 @@ def _rate_by_quarter(
     rate = base_rate(option, inputs)
     time = mid_quarter_years(quarters)[None, :]
     if option.kind == "api":
-        return np.broadcast_to(rate, (1, quarters))
+        return rate
     key = f"options.{option.key}"
     rate = rate * inputs(f"{key}.availability_fraction")
     if option.kind == "rent":
@@ -148,7 +148,7 @@ def _rate_by_quarter(
     if option.kind == "build":
         assert dates is not None
         return rate * own_derating(inputs, dates, time)
-    return np.broadcast_to(rate, (rate.shape[0], quarters))
+    return rate
 
 
 def mature_rate(option: SiliconOption, inputs: Inputs) -> Floats:
@@ -207,7 +207,7 @@ def pooling_ratio(setting: Setting, strategy: Strategy, inputs: Inputs) -> Float
     capacity. A strategy that fills in order, one kind after the other, loses nothing.
     """
     if not splits_by_share(setting, strategy):
-        return np.ones((1, 1))
+        return CERTAIN
     options = [setting.options[step.option] for step in strategy.steps]
     kinds = {option.silicon for option in options if option.kind != "api"}
     return 1.0 / (1.0 + inputs("fleet.pooling_loss_fraction") * max(len(kinds) - 1, 0))
@@ -243,9 +243,9 @@ def supplies(
         active = active & (time >= option.available_years)
         supply = _supply(setting, option, inputs, objective, (active, dates, steps[0].share))
         share = _share_by_quarter(setting, strategy, key, dates)
-        unit = supply.unit_per_chip
-        if not in_watts(setting, objective):
-            unit = unit * pooling_ratio(setting, strategy, inputs)
+        unit, pooled = supply.unit_per_chip, pooling_ratio(setting, strategy, inputs)
+        if not in_watts(setting, objective) and pooled is not CERTAIN:
+            unit = unit * pooled
         out.append(replace(supply, unit_per_chip=unit, share_fraction=share))
     return out
 
@@ -400,7 +400,9 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
         option = setting.options[key]
         busy[key] = planned.busy_fraction(key)
         if watts:
-            rate = rate_by_quarter(option, inputs, dates, setting.quarters) * pooled
+            rate = rate_by_quarter(option, inputs, dates, setting.quarters)
+            if pooled is not CERTAIN:
+                rate = rate * pooled
             capacity[key] = planned.carried[key]["tokens"] * rate
             used[key] = capacity[key] * busy[key]
         else:

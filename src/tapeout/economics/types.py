@@ -152,20 +152,22 @@ class CashFlow:
         One a line. Many lines are the same quantity times something that no quarter changes, so
         present values need one weighted sum a quantity, not one a line.
     discount : array, shape (draw, quarter)
-    tokens : array, shape (draw, quarter)
-        Output tokens served.
+    used : array, shape (draw, quarter)
+        Rate asked of the fleet at the peak. [tokens/s]
     sold : array, shape (draw, quarter)
-        Tokens served, each weighted by what it sells for over what one sells for on the day of the
-        decision.
+        The same, weighted by `token_worth`.
+    tokens_each : array, shape (draw or 1, 1)
+        Output tokens served in a quarter by one of `used`.
     token_worth : array, shape (draw or 1, quarter)
-        That weight.
+        What a token sells for over what one sells for on the day of the decision.
     """
 
     lines: tuple[Line, ...]
     amounts: tuple[Amount, ...]
     discount: Floats
-    tokens: Floats
+    used: Floats
     sold: Floats
+    tokens_each: Floats
     token_worth: Floats
     _kept: dict[object, Floats] = field(default_factory=dict, repr=False, compare=False)
 
@@ -180,6 +182,11 @@ class CashFlow:
             each = [usd_of(amount, (draws, quarters)) for amount in self.amounts]
             self._kept["usd"] = np.moveaxis(np.stack(each), 0, 2)
         return self._kept["usd"]
+
+    @property
+    def tokens(self) -> Floats:
+        """Output tokens served, shape (draw, quarter)."""
+        return self.used * self.tokens_each
 
     def present(self, quantity: Floats) -> Floats:
         """Sum of a quantity over quarters, each discounted, shape (draw,)."""
@@ -221,18 +228,26 @@ class CashFlow:
                 key = id(quantity)
                 quantities[key] = quantity
                 prices[key] = prices[key] + each if key in prices else each
-        rows = np.zeros(self.discount.shape[::-1])
-        for key, quantity in quantities.items():
-            rows += quantity.T * prices[key].T
+        draws, quarters = self.discount.shape
+        rows = np.zeros((quarters, draws))
+        paid = np.empty(draws)
+        parts = [
+            (np.broadcast_to(quantity, (draws, quarters)).T, prices[key][:, 0])
+            for key, quantity in quantities.items()
+        ]
+        # a quarter at a time: its row stays in the cache while all quantities are added
+        for quarter, row in enumerate(rows):
+            for quantity, each in parts:
+                row += np.multiply(quantity[quarter], each, out=paid)
         return rows.T
 
     def discounted_tokens(self) -> Floats:
         """Present value of tokens served, shape (draw,)."""
-        return self.present(self.tokens)
+        return self.present(self.used) * self.tokens_each[:, 0]
 
     def discounted_worth(self) -> Floats:
         """Present value of tokens weighted by what they sell for, shape (draw,)."""
-        return self.present(self.sold)
+        return self.present(self.sold) * self.tokens_each[:, 0]
 
     def npv_by_scaling_usd(self) -> dict[Scaling, Floats]:
         """Present value by how a line scales with the own chip's throughput."""

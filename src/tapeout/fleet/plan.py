@@ -308,7 +308,7 @@ def _collect(need: Floats, stocks: Sequence[_Stock], order: Sequence[str]) -> Fl
             key: {name: stock.sums[kind].T for name, kind in stock.names.items()}
             for key, stock in by_name.items()
         },
-        unmet=np.maximum(left, 0.0),
+        unmet=left,  # never negative: no more is used than is left
     )
 
 

@@ -65,8 +65,8 @@ class Problem:
 class Flow:
     """A strategy's cash flow reduced over lines; arrays are (draw,) unless said.
 
-    `by_quarter_usd` and `tokens_by_quarter` are (draw, quarter); `by_line_usd` maps line keys to
-    present values. `served_fraction` is the share of the capacity wanted that is there.
+    `by_quarter_usd` is (draw, quarter), without quarters where nobody asked for it: of contribution
+    and of negotiated prices. `by_line_usd` maps line keys to present values. `served_fraction` is the share of the capacity wanted that is there.
     """
 
     npv_usd: Floats
@@ -110,7 +110,7 @@ class Outcomes:
     dates: Schedule | None
 
 
-def reduce(flow: CashFlow, fleet: Fleet) -> Flow:
+def reduce(flow: CashFlow, fleet: Fleet, *, by_quarter: bool = True) -> Flow:
     """Reduce a cash flow over its lines, and its fleet to the share of the need it fills."""
     short = fleet.plan.unmet.sum(axis=1)
     filled = sum((used.sum(axis=1) for used in fleet.plan.used.values()), np.zeros(short.shape))
@@ -119,7 +119,7 @@ def reduce(flow: CashFlow, fleet: Fleet) -> Flow:
         npv_usd=flow.npv_usd(),
         by_line_usd={line.key: by_line[:, i] for i, line in enumerate(flow.lines)},
         by_scaling_usd=dict(flow.npv_by_scaling_usd()),
-        by_quarter_usd=flow.by_quarter_usd(),
+        by_quarter_usd=flow.by_quarter_usd() if by_quarter else np.zeros((1, 0)),
         discounted_tokens=flow.discounted_tokens(),
         discounted_worth=flow.discounted_worth(),
         served_fraction=filled / np.maximum(filled + short, np.finfo(float).tiny),
@@ -135,6 +135,7 @@ def run(
     objective: str = "cost",
     negotiated: bool | None = None,
     planned: Fleet | None = None,
+    by_quarter: bool = True,
 ) -> tuple[Flow, Fleet]:
     """Evaluate one strategy; by default only one that builds carries the negotiated price.
 
@@ -150,7 +151,7 @@ def run(
         negotiated=negotiated,
         planned=planned,
     )
-    return reduce(flow, fleet), fleet
+    return reduce(flow, fleet, by_quarter=by_quarter), fleet
 
 
 def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes:
@@ -169,11 +170,18 @@ def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes
     for key in keys:
         cost[key], fleet = run(problem, key, inputs)
         if problem.builds and key == problem.baseline:
-            bargained, _ = run(problem, key, inputs, negotiated=True, planned=fleet)
+            bargained, _ = run(
+                problem, key, inputs, negotiated=True, planned=fleet, by_quarter=False
+            )
         if full:
             same = None if in_watts(problem.setting, "contribution") else fleet
             contribution[key], _ = run(
-                problem, key, inputs, objective="contribution", planned=same
+                problem,
+                key,
+                inputs,
+                objective="contribution",
+                planned=same,
+                by_quarter=False,
             )
     dates = schedule(inputs) if "own" in problem.setting.options else None
     unit = unit_costs(problem, inputs, dates)
