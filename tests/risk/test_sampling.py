@@ -199,3 +199,20 @@ def test_importing_the_room_loads_no_scipy():
     code = "import sys, tapeout.risk, tapeout.market; sys.exit('scipy' in sys.modules)"
     result = run([sys.executable, "-c", code], check=False)
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize("part", [(0, 64), (64, 128), (96, 112), (100, 103), (1000, 1024)])
+def test_a_part_of_the_points_is_that_part_of_the_whole(part):
+    whole = sobol.uniforms(7, 10, seed=5)
+    assert sobol.uniforms(7, 10, 5, part).tolist() == whole[slice(*part)].tolist()
+
+
+def test_a_part_of_a_sample_is_that_part_of_the_whole():
+    names = ("site.pue_ratio", "site.usd_per_kwh")
+    wanted = {name: risk.from_range(1.2, 1.1, 1.4, "positive") for name in names}
+    how = {"correlations": {(names[0], names[1]): 0.5}}
+    whole = risk.sample(wanted, 9, 1, **how)
+    part = risk.sample(wanted, 9, 1, part=(128, 192), **how)
+    for name in names:
+        assert part[name] == pytest.approx(whole[name][128:192], rel=1e-15)
+    assert part.scramble.tolist() == whole.scramble[128:192].tolist()

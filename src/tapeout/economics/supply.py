@@ -185,10 +185,13 @@ def capacity_need(setting: Setting, inputs: Inputs, objective: Objective) -> Flo
 
     def make() -> Floats:
         years = np.maximum(mid_quarter_years(setting.quarters)[None, :] - since, 0)
-        grown = np.power(1.0 + inputs("demand.growth_per_year"), years, order="F")
+        # a range may reach below -100 %: then no demand is left, not a root of a negative number
+        yearly = np.maximum(1.0 + inputs("demand.growth_per_year"), 0.0)
+        grown: Floats = np.power(yearly, years, order="F")
         mean = np.multiply(profile[None, :], inputs("demand.realised_ratio"), order="F") * grown
         peak = np.multiply(mean, inputs("demand.peak_to_mean_ratio"), order="F")
-        return np.multiply(peak, 1.0 + inputs("fleet.spares_fraction"), order="F")
+        need: Floats = np.multiply(peak, 1.0 + inputs("fleet.spares_fraction"), order="F")
+        return need
 
     return np.broadcast_to(inputs.once(("need", profile.tobytes(), since), make), shape)
 
@@ -318,7 +321,9 @@ def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Flo
     whichever gives more tokens a dollar; in a rising market the newest generation rises too.
     """
     falling, rising = _drifts(inputs, time_years)
-    return np.exp(rising + np.multiply(_stays(option, inputs, time_years), falling, order="F"))
+    aged = np.multiply(_stays(option, inputs, time_years), falling, order="F")
+    ratio: Floats = np.exp(rising + aged)
+    return ratio
 
 
 def _drifts(inputs: Inputs, time_years: Floats) -> tuple[Floats, Floats]:

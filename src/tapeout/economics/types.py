@@ -201,9 +201,9 @@ class CashFlow:
         """Present value of each line, shape (draw, line)."""
         if "lines" not in self._kept:
             out = np.zeros((len(self.lines), self.discount.shape[0]))
-            for row, amount in zip(out, self.amounts, strict=True):
+            for index, amount in enumerate(self.amounts):
                 for quantity, each in amount:
-                    row += self.present(quantity) * each[:, 0]
+                    out[index] += self.present(quantity) * each[:, 0]
             self._kept["lines"] = out.T
         return self._kept["lines"]
 
@@ -236,9 +236,9 @@ class CashFlow:
             for key, quantity in quantities.items()
         ]
         # a quarter at a time: its row stays in the cache while all quantities are added
-        for quarter, row in enumerate(rows):
+        for quarter in range(quarters):
             for quantity, each in parts:
-                row += np.multiply(quantity[quarter], each, out=paid)
+                rows[quarter] += np.multiply(quantity[quarter], each, out=paid)
         return rows.T
 
     def discounted_tokens(self) -> Floats:

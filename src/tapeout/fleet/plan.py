@@ -109,8 +109,8 @@ class _Stock:
         sizing = supply.sizing_unit_per_chip
         self.sizing = self.unit if sizing is None else self._by_quarter(sizing)
         self.active = self._by_quarter(supply.active)
-        self.open = self.active.any(axis=1).tolist()
-        self.whole = self.active.all(axis=1).tolist()
+        self.open = [bool(row.any()) for row in self.active]
+        self.whole = [bool(row.all()) for row in self.active]
         ramp, ceiling, share = supply.ramp_fraction, supply.ceiling_chips, supply.share_fraction
         self.ramp = None if ramp is None else self._by_quarter(ramp)
         self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
@@ -129,7 +129,7 @@ class _Stock:
         self.written = -1  # last quarter whose state is in the sums
         # a byte each, where that is enough, adds up eight times as fast
         few = self.quarters <= np.iinfo(np.int8).max
-        self.vintages = np.zeros(self.draws, dtype=np.int8 if few else np.int64)
+        self.vintages: NDArray[Any] = np.zeros(self.draws, dtype=np.int8 if few else np.int64)
 
     def _weigh(self, supply: Supply) -> None:
         """Distinct weights, the first one, and which of them each name and the capacity use."""
@@ -170,7 +170,7 @@ class _Stock:
             gone = np.empty(self.now.shape)
             for kind, out in zip(self.taken, gone, strict=True):
                 np.take(kind.reshape(-1), place, out=out, mode="clip")
-        left = gone[0] > 0
+        left: Bools = np.greater(gone[0], 0.0)
         if not left.any():
             return
         self.expired[quarter] = gone[0]
@@ -197,8 +197,8 @@ class _Stock:
     def take(self, quarter: int, shortfall: Floats) -> bool:
         """Take the chips that close a shortfall of capacity, where that is possible."""
         row = self.taken[:, self.longest + quarter]
-        real = shortfall > self.noise if self.open[quarter] else None
-        if real is None or not real.any():
+        real: Bools = np.greater(shortfall, self.noise)
+        if not (self.open[quarter] and real.any()):
             row[:] = 0.0
             return False
         if not self.whole[quarter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tapeout.constants import PERCENT
 from tapeout.report import formats as f
 from tapeout.report.content import Card, Tone
 from tapeout.report.labels import input_label
@@ -230,7 +231,12 @@ def error_phrases(results: Results) -> tuple[str, ...]:
     have = mapping(results, "g_ship").get("list", {})
     if have.get("se") is not None:
         out.append(f"mean g_ship ± {f.number(have['se'], 2)}")
+    sampled = mapping(results, "sampling")
+    if sampled.get("p_pays_se") is not None:
+        out.append(f"P(pays) at it ± {f.number(sampled['p_pays_se'], 2)}")
     saving = mapping(results, "saving")
     if saving.get("se") is not None:
-        out.append(f"mean saving of the headline ± {f.usd(saving['se'])}")
+        share = sampled.get("npv_se_fraction")
+        of = "" if share is None else f" ({f.number(share / PERCENT, 2)} % of the baseline's cost)"
+        out.append(f"mean saving of the headline ± {f.usd(saving['se'])}{of}")
     return tuple(out)

@@ -51,6 +51,9 @@ def render(results: Results, report_path: Path | None = None) -> RenderableType:
             present = {column.key for column in made.columns}
             shown = tuple(key for key in keys if key in present)
             parts += [Text(), rich_table(made.only(*shown) if len(shown) > 1 else made)]
+    errors = headline.error_phrases(results)
+    if errors:
+        parts.append(Text(f"\nSampling error: {'; '.join(errors)}."))
     parts.append(Text(f"\nInputs: {counts_sentence(results)}. Run {run_id(results)}."))
     if report_path is not None:
         parts.append(Text(f"Report: {report_path}", overflow="fold"))

@@ -180,9 +180,12 @@ def futures(
 
 
 def _rates(study: Study, values: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Throughput per chip in each draw, without maturity or availability."""
+    """Throughput per chip of options a claim speaks of, without maturity or availability."""
+    claimed = {prior.baseline for prior in study.scenario.prior if prior.kind == "claim"}
     out = {}
     for key in study.capacity.basket_rate:
+        if key not in claimed | {"own"}:
+            continue
         rate = values[f"options.{key}.tokens_per_s_per_chip"]
         rate = rate * values[f"options.{key}.timing_ratio"]
         if key == "own":

@@ -66,7 +66,8 @@ class Flow:
     """A strategy's cash flow reduced over lines; arrays are (draw,) unless said.
 
     `by_quarter_usd` is (draw, quarter), without quarters where nobody asked for it: of contribution
-    and of negotiated prices. `by_line_usd` maps line keys to present values. `served_fraction` is the share of the capacity wanted that is there.
+    and of negotiated prices. `by_line_usd` maps line keys to present values.
+    `served_fraction` is the share of the capacity wanted that is there.
     """
 
     npv_usd: Floats
@@ -135,12 +136,13 @@ def run(
     objective: str = "cost",
     negotiated: bool | None = None,
     planned: Fleet | None = None,
-    by_quarter: bool = True,
 ) -> tuple[Flow, Fleet]:
     """Evaluate one strategy; by default only one that builds carries the negotiated price.
 
-    A fleet that is planned already is used again: prices do not move it.
+    A fleet that is planned already is used again: prices do not move it. Payments by quarter are
+    added up only for a cost whose fleet is planned here.
     """
+    by_quarter = planned is None and objective == "cost"
     if negotiated is None:
         negotiated = problem.builds_own(key)
     flow, fleet = strategy_cash_flow(
@@ -170,19 +172,10 @@ def evaluate(problem: Problem, inputs: Inputs, *, full: bool = True) -> Outcomes
     for key in keys:
         cost[key], fleet = run(problem, key, inputs)
         if problem.builds and key == problem.baseline:
-            bargained, _ = run(
-                problem, key, inputs, negotiated=True, planned=fleet, by_quarter=False
-            )
+            bargained, _ = run(problem, key, inputs, negotiated=True, planned=fleet)
         if full:
             same = None if in_watts(problem.setting, "contribution") else fleet
-            contribution[key], _ = run(
-                problem,
-                key,
-                inputs,
-                objective="contribution",
-                planned=same,
-                by_quarter=False,
-            )
+            contribution[key], _ = run(problem, key, inputs, objective="contribution", planned=same)
     dates = schedule(inputs) if "own" in problem.setting.options else None
     unit = unit_costs(problem, inputs, dates)
     if bargained is None:

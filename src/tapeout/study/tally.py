@@ -78,10 +78,16 @@ class Tally:
     ) -> None:
         """Take in the draws from start to stop; blocks come in order."""
         start, stop = part
+        # world A is the cost of the baseline: one column for both. The values are kept beside it,
+        # so that no other array can come to have the same identity
+        known: dict[int, tuple[Floats, Floats]] = {}
         for group, key, values in self._columns(outcomes, rates):
-            if key not in self.columns[group]:
-                self.columns[group][key] = np.empty(self.size)
-            self.columns[group][key][start:stop] = values  # a certain figure has length one
+            columns = self.columns[group]
+            if key not in columns:
+                twin = known.get(id(values))
+                columns[key] = np.empty(self.size) if twin is None else twin[1]
+            known[id(values)] = (values, columns[key])
+            columns[key][start:stop] = values  # a certain figure has length one
         for group, key, item, values in self._means(inputs, outcomes):
             total = self.sums[(group, key)]
             total[item] = total.get(item, 0.0) + float(values.mean()) * (stop - start)
@@ -107,9 +113,7 @@ class Tally:
         for key, rate in rates.items():
             yield "rates", key, rate
 
-    def _means(
-        self, inputs: Inputs, outcomes: Outcomes
-    ) -> Iterator[tuple[str, str, str, Floats]]:
+    def _means(self, inputs: Inputs, outcomes: Outcomes) -> Iterator[tuple[str, str, str, Floats]]:
         for key, flow in outcomes.cost.items():
             yield "served", key, "", flow.served_fraction
             for line, usd in flow.by_line_usd.items():
@@ -120,7 +124,7 @@ class Tally:
         option = self.problem.setting.options[self.problem.alternative]
         if option.kind in ("buy", "rent"):
             index = generation_index(option, inputs, _first_service(outcomes)[:, None])
-            yield "successor", "", "", index >= 1.0
+            yield "successor", "", "", (index >= 1.0).astype(np.float64)
 
     def _cumulate(self, part: tuple[int, int], outcomes: Outcomes) -> None:
         """Cumulated savings over the baseline, of the draws of the fan."""
