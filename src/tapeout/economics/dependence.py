@@ -13,8 +13,9 @@ A test perturbs every input and finds that exactly the declared lines move.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import wraps
 
 import numpy as np
 
@@ -43,6 +44,22 @@ def _union(parts: Iterable[Paths]) -> Paths:
     return tuple(dict.fromkeys(path for part in parts for path in part))
 
 
+Rule = Callable[["Dependence", str], Paths]
+
+
+def _once(rule: Rule) -> Rule:
+    """Follow a rule about an option once: every block of draws asks for the same."""
+
+    @wraps(rule)
+    def kept(self: Dependence, key: str) -> Paths:
+        name = (rule.__name__, key)
+        if name not in self.kept:
+            self.kept[name] = rule(self, key)
+        return self.kept[name]
+
+    return kept
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependence:
     """Inputs behind the quantities of one strategy under one objective."""
@@ -50,6 +67,7 @@ class Dependence:
     setting: Setting
     strategy: Strategy
     objective: Objective
+    kept: dict[Hashable, Paths] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def in_watts(self) -> bool:
@@ -221,15 +239,18 @@ class Dependence:
         starts = (self._start(step, key) for step in self.steps(key))
         return any(_before(start, "own.full_volume") for start in starts)
 
+    @_once
     def chips(self, key: str) -> Paths:
         """Chips of an option: taken, in service and retired."""
         gains = self.gains(key, watts=self.in_watts)
         return _union((self.sized(key), self.lasting(key), self.level(key), gains))
 
+    @_once
     def busy(self, key: str) -> Paths:
         """Share of an option's capacity in use."""
         return _union((self.capacity(key), *(self.capacity(k) for k in self._served_before(key))))
 
+    @_once
     def it_power(self, key: str) -> Paths:
         """IT power of an option; under a site limit it is its capacity over PUE."""
         if self.in_watts:
@@ -239,10 +260,12 @@ class Dependence:
         parts = (self.sized(key), self.lasting(key), self.level(key), watts, gains)
         return _union(parts)
 
+    @_once
     def meter_power(self, key: str) -> Paths:
         """Power of an option at the meter; under a site limit it is its capacity."""
         return self.capacity(key) if self.in_watts else (*self.it_power(key), "site.pue_ratio")
 
+    @_once
     def tokens(self, key: str) -> Paths:
         """Tokens asked of an option."""
         if not self.in_watts:

@@ -66,7 +66,13 @@ class Case:
     @property
     def depends(self) -> Dependence:
         """Rules of what the amounts of this case depend on."""
-        return Dependence(setting=self.setting, strategy=self.strategy, objective=self.objective)
+        key = ("depends", self.strategy, self.objective)
+        if key not in self.setting.kept:
+            self.setting.kept[key] = Dependence(
+                setting=self.setting, strategy=self.strategy, objective=self.objective
+            )
+        found: Dependence = self.setting.kept[key]
+        return found
 
     @property
     def builds(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,9 @@ class Setting:
     site_w: Floats | None
     demand_years: float = 0.0
     reference: str = ""
+    kept: dict[Hashable, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # what follows from a setting alone, made once for all blocks of draws
 
 
 def generation_index(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Floats:

@@ -169,7 +169,8 @@ class CashFlow:
     sold: Floats
     tokens_each: Floats
     token_worth: Floats
-    _kept: dict[object, Floats] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
+    _sums: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert len(self.amounts) == len(self.lines)
@@ -188,31 +189,39 @@ class CashFlow:
         """Output tokens served, shape (draw, quarter)."""
         return self.used * self.tokens_each
 
-    def present(self, quantity: Floats) -> Floats:
-        """Sum of a quantity over quarters, each discounted, shape (draw,)."""
-        key = id(quantity)  # quantities live as long as the amounts that name them
-        if key not in self._kept:
-            wide = np.broadcast_to(quantity, self.discount.shape)
-            # quarter by quarter: arrays are stored so, and a sum over rows needs no copy
-            self._kept[key] = np.einsum("qd,qd->d", wide.T, self.discount.T)
-        return self._kept[key]
+    def _presents(self) -> dict[int, Floats]:
+        """Sum of every quantity over quarters, each discounted, shape (draw,), by identity."""
+        if not self._sums:
+            some = [quantity for amount in self.amounts for quantity, _ in amount]
+            wanted = {id(quantity): quantity for quantity in (*some, self.used, self.sold)}
+            draws = self.discount.shape[0]
+            paid = np.empty(draws)
+            sums = [np.zeros(draws) for _ in wanted]
+            rows = [np.broadcast_to(one, self.discount.shape).T for one in wanted.values()]
+            # a quarter at a time: its rows stay in the cache
+            for discount, *parts in zip(self.discount.T, *rows, strict=True):
+                for total, part in zip(sums, parts, strict=True):
+                    np.add(total, np.multiply(part, discount, out=paid), out=total)
+            self._sums.update(zip(wanted, sums, strict=True))
+        return self._sums
 
     def npv_by_line_usd(self) -> Floats:
         """Present value of each line, shape (draw, line)."""
         if "lines" not in self._kept:
+            present = self._presents()
             out = np.zeros((len(self.lines), self.discount.shape[0]))
             for index, amount in enumerate(self.amounts):
                 for quantity, each in amount:
-                    out[index] += self.present(quantity) * each[:, 0]
+                    out[index] += present[id(quantity)] * each[:, 0]
             self._kept["lines"] = out.T
         return self._kept["lines"]
 
     def _sum(self, wanted: Callable[[Line], bool]) -> Floats:
         """Present value of some of the lines, added in order, shape (draw,)."""
         total = np.zeros(self.discount.shape[0])
-        for line, usd in zip(self.lines, self.npv_by_line_usd().T, strict=True):
-            if wanted(line):
-                total += usd
+        for index, usd in enumerate(self.npv_by_line_usd().T):
+            if wanted(self.lines[index]):
+                np.add(total, usd, out=total)
         return total
 
     def npv_usd(self) -> Floats:
@@ -243,11 +252,11 @@ class CashFlow:
 
     def discounted_tokens(self) -> Floats:
         """Present value of tokens served, shape (draw,)."""
-        return self.present(self.used) * self.tokens_each[:, 0]
+        return self._presents()[id(self.used)] * self.tokens_each[:, 0]
 
     def discounted_worth(self) -> Floats:
         """Present value of tokens weighted by what they sell for, shape (draw,)."""
-        return self.present(self.sold) * self.tokens_each[:, 0]
+        return self._presents()[id(self.sold)] * self.tokens_each[:, 0]
 
     def npv_by_scaling_usd(self) -> dict[Scaling, Floats]:
         """Present value by how a line scales with the own chip's throughput."""

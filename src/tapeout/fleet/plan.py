@@ -109,8 +109,8 @@ class _Stock:
         sizing = supply.sizing_unit_per_chip
         self.sizing = self.unit if sizing is None else self._by_quarter(sizing)
         self.active = self._by_quarter(supply.active)
-        self.open = [bool(row.any()) for row in self.active]
-        self.whole = [bool(row.all()) for row in self.active]
+        self.open = list(map(bool, self.active.any(axis=1)))
+        self.whole = list(map(bool, self.active.all(axis=1)))
         ramp, ceiling, share = supply.ramp_fraction, supply.ceiling_chips, supply.share_fraction
         self.ramp = None if ramp is None else self._by_quarter(ramp)
         self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
@@ -171,14 +171,14 @@ class _Stock:
             for kind, out in zip(self.taken, gone, strict=True):
                 np.take(kind.reshape(-1), place, out=out, mode="clip")
         left: Bools = np.greater(gone[0], 0.0)
-        if not left.any():
+        if not np.count_nonzero(left):
             return
         self.expired[quarter] = gone[0]
         self.vintages -= left.view(np.int8)
         now = np.subtract(self.now, gone, out=self.sums[:, quarter])
         self.written = quarter
         np.maximum(now, 0.0, out=now)  # rounding may not leave a negative stock
-        if not self.vintages.all():
+        if np.count_nonzero(self.vintages) < self.draws:
             now *= self.vintages > 0  # without vintages what is left is rounding
         self.now = now
 
@@ -197,24 +197,30 @@ class _Stock:
     def take(self, quarter: int, shortfall: Floats) -> bool:
         """Take the chips that close a shortfall of capacity, where that is possible."""
         row = self.taken[:, self.longest + quarter]
-        real: Bools = np.greater(shortfall, self.noise)
-        if not (self.open[quarter] and real.any()):
+        if not self.open[quarter]:
             row[:] = 0.0
             return False
+        real: Bools = np.greater(shortfall, self.noise)
         if not self.whole[quarter]:
             real &= self.active[quarter]
         each = self.each[quarter]
         if not self.earns:
             real &= each > 0
             each = np.where(each > 0, each, 1.0)
+        count = np.count_nonzero(real)
+        if not count:
+            row[:] = 0.0
+            return False
         wanted = np.divide(shortfall, each, out=row[0])
-        wanted *= real
+        if count < self.draws:
+            wanted *= real
         if self.supply.smallest_chips:
             least = self.supply.smallest_chips - self.now[0]
             np.multiply(np.maximum(wanted, least), real, out=wanted)
         if self.ceiling is not None:
             np.minimum(wanted, self.ceiling[quarter], out=wanted)
-        self.vintages += np.greater(wanted, 0.0).view(np.int8)
+            real = np.greater(wanted, 0.0)
+        self.vintages += real.view(np.int8)
         for kind, weight in enumerate(self.weights[1:], 1):
             np.multiply(wanted, weight[quarter], out=row[kind])
         self.now = np.add(self.now, row, out=self.sums[:, quarter])
