@@ -109,15 +109,19 @@ class _Stock:
         sizing = supply.sizing_unit_per_chip
         self.sizing = self.unit if sizing is None else self._by_quarter(sizing)
         self.active = self._by_quarter(supply.active)
-        self.open = list(map(bool, self.active.any(axis=1)))
-        self.whole = list(map(bool, self.active.all(axis=1)))
         ramp, ceiling, share = supply.ramp_fraction, supply.ceiling_chips, supply.share_fraction
         self.ramp = None if ramp is None else self._by_quarter(ramp)
         self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
         self.share = None if share is None else self._by_quarter(share)
         self._weigh(supply)
         self.each = self.weights[self.gain] * self.sizing if self.gain else self.sizing
-        self.earns = bool((self.each > 0).all())
+        earns = self.each > 0
+        if not earns.all():  # what gives no capacity is never taken
+            self.active = self.active & earns
+            self.each = np.where(earns, self.each, 1.0)
+        rows = self.active.sum(axis=1).tolist()
+        self.open = [count > 0 for count in rows]
+        self.whole = [count == self.active.shape[1] for count in rows]
         self._lives(supply.life_quarters)
         count = len(self.weights)
         # vintages by quarter taken, after as many empty rows as a life lasts: none is born before
@@ -203,15 +207,11 @@ class _Stock:
         real: Bools = np.greater(shortfall, self.noise)
         if not self.whole[quarter]:
             real &= self.active[quarter]
-        each = self.each[quarter]
-        if not self.earns:
-            real &= each > 0
-            each = np.where(each > 0, each, 1.0)
         count = np.count_nonzero(real)
         if not count:
             row[:] = 0.0
             return False
-        wanted = np.divide(shortfall, each, out=row[0])
+        wanted = np.divide(shortfall, self.each[quarter], out=row[0])
         if count < self.draws:
             wanted *= real
         if self.supply.smallest_chips:
