@@ -66,8 +66,8 @@ class Flow:
     """A strategy's cash flow reduced over lines; arrays are (draw,) unless said.
 
     `by_quarter_usd` is (draw, quarter), without quarters where nobody asked for it: of contribution
-    and of negotiated prices. `by_line_usd` maps line keys to present values.
-    `served_fraction` is the share of the capacity wanted that is there.
+    and of negotiated prices. `by_line_usd` maps line keys to present
+    values. `served_fraction` is the share of the capacity wanted that is there.
     """
 
     npv_usd: Floats
