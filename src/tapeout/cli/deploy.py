@@ -39,8 +39,8 @@ Chip = Annotated[str, typer.Option("--chip", help="Catalogue chip or chip file, 
 Parallelism = Annotated[
     str,
     typer.Option(
-        help="tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp8 or dp8-ep8; default: the fewest chips that"
-        " hold the model",
+        help="Degrees, e.g. tp8, tp4-pp2, dp8-ep8, dp4-dpattn; default: the fewest chips that hold"
+        " the model",
         show_default=False,
         rich_help_panel=PLACED,
     ),
@@ -61,6 +61,7 @@ Sequences = Annotated[
     int | None,
     typer.Option(
         "--max-num-seqs",
+        metavar="N",
         help="Sequences of a step and rank; default: the engine's on the chip",
         min=1,
         max=MOST_SEQUENCES,
@@ -72,6 +73,7 @@ Budget = Annotated[
     int | None,
     typer.Option(
         "--max-num-batched-tokens",
+        metavar="N",
         help="Tokens of a step and rank; default: the engine's on the chip",
         min=1,
         max=MOST_BUDGET,
@@ -83,6 +85,7 @@ Blocks = Annotated[
     int | None,
     typer.Option(
         "--kv-blocks",
+        metavar="N",
         help="Usable cache blocks of a rank: vLLM's printed count less 1; default: estimated",
         min=1,
         max=MOST_BLOCKS,
@@ -94,6 +97,7 @@ BlockTokens = Annotated[
     int,
     typer.Option(
         "--block-size",
+        metavar="N",
         help="Tokens of a cache block",
         min=1,
         max=MOST_BLOCK_TOKENS,
@@ -105,13 +109,20 @@ NoPrefixCache = Annotated[
 ]
 Replicas = Annotated[
     int,
-    typer.Option(help="Copies of the model", min=1, max=MOST_REPLICAS, rich_help_panel=ENGINE),
+    typer.Option(
+        metavar="N",
+        help="Copies of the model",
+        min=1,
+        max=MOST_REPLICAS,
+        rich_help_panel=ENGINE,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn", min=0, max=MOST_SEED)]
 Utilisation = Annotated[
     float | None,
     typer.Option(
         "--gpu-memory-utilization",
+        metavar="X",
         help="Share of the memory that the engine takes; default: 0.9, as vLLM 0.19",
         min=0.01,
         max=1.0,

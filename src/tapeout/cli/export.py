@@ -29,14 +29,14 @@ Quantized = Annotated[
     bool, typer.Option("--quantized", help="The checkpoint is in the placement's formats already")
 ]
 MaxLength = Annotated[
-    int | None, typer.Option("--max-model-len", help="Longest prompt and output", min=1)
-]
-Fraction = Annotated[
-    float | None,
-    typer.Option("--gpu-memory-utilization", help="Share of the chip's memory", min=0.01, max=1.0),
+    int | None,
+    typer.Option("--max-model-len", metavar="N", help="Longest prompt and output", min=1),
 ]
 Drafts = Annotated[
-    int, typer.Option("--draft-tokens", help="Draft tokens a step; 0: no speculation", min=0)
+    int,
+    typer.Option(
+        "--draft-tokens", metavar="N", help="Draft tokens a step; 0: no speculation", min=0
+    ),
 ]
 Method = Annotated[
     str, typer.Option("--speculative-method", help="vLLM: mtp, eagle3, draft_model, ngram ...")
@@ -45,7 +45,7 @@ DraftModel = Annotated[str, typer.Option("--draft-model", help="Draft model or h
 KvRole = Annotated[
     str, typer.Option("--kv-role", help="Disaggregated: kv_producer, kv_consumer or kv_both")
 ]
-Port = Annotated[int, typer.Option(help="Port of the server", min=1, max=65_535)]
+Port = Annotated[int, typer.Option(metavar="N", help="Port of the server", min=1, max=65_535)]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Write here instead of printing", show_default=False)
 ]
@@ -66,7 +66,7 @@ def vllm(
     policy: d.PolicyName = "vllm-v1",
     quantized: Quantized = False,
     max_model_len: MaxLength = None,
-    gpu_memory_utilization: Fraction = None,
+    gpu_memory_utilization: d.Utilisation = None,
     draft_tokens: Drafts = 0,
     speculative_method: Method = "",
     draft_model: DraftModel = "",
@@ -124,7 +124,8 @@ def sglang(
     quantized: Quantized = False,
     max_model_len: MaxLength = None,
     mem_fraction_static: Annotated[
-        float | None, typer.Option(help="Weights and cache of the memory", min=0.01, max=1.0)
+        float | None,
+        typer.Option(metavar="X", help="Weights and cache of the memory", min=0.01, max=1.0),
     ] = None,
     port: Port = 30_000,
     overlay: d.Overlay = None,
@@ -177,7 +178,9 @@ def kubernetes(
     name: Annotated[str, typer.Option(help="Of the objects; default: from the checkpoint")] = "",
     image: Annotated[str, typer.Option(help="Container image; default: a pinned one")] = "",
     resource: Annotated[str, typer.Option(help="Of the device plugin, e.g. nvidia.com/gpu")] = "",
-    chips_per_host: Annotated[int | None, typer.Option(help="Chips of a node", min=1)] = None,
+    chips_per_host: Annotated[
+        int | None, typer.Option(metavar="N", help="Chips of a node", min=1)
+    ] = None,
     token_secret: Annotated[
         str, typer.Option(help="Secret whose key `token` is the Hugging Face token")
     ] = "",

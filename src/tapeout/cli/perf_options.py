@@ -50,7 +50,7 @@ Batch = Annotated[
 Parallelism = Annotated[
     str,
     typer.Option(
-        help="Placements to compare, tpN[-ppN][-epN][-dpN][-dpattn], e.g. tp4,tp8,dp8-ep8",
+        help="Placements to compare, e.g. tp4,tp8,dp8-ep8; also -ppN and -dpattn",
         show_default=False,
     ),
 ]

@@ -46,17 +46,30 @@ Caps = Annotated[
     str, typer.Option("--max-num-seqs", help="Caps between commas; default: the engine's")
 ]
 Budgets = Annotated[
-    str, typer.Option("--max-num-batched-tokens", help="Budgets between commas; default likewise")
+    str,
+    typer.Option(
+        "--max-num-batched-tokens", metavar="N,N", help="Budgets between commas; default likewise"
+    ),
 ]
 Policies = Annotated[str, typer.Option("--policy", help="Policies between commas")]
-MostChips = Annotated[int, typer.Option(help="Chips of a replica, at most", min=1)]
+MostChips = Annotated[int, typer.Option(metavar="N", help="Chips of a replica, at most", min=1)]
 Simulated = Annotated[
-    int, typer.Option(help="How many of the best are simulated, at least one of every chip",
-                      min=1, max=200)
-]  # fmt: skip
+    int,
+    typer.Option(
+        metavar="N",
+        help="How many of the best are simulated, at least one of every chip",
+        min=1,
+        max=200,
+    ),
+]
 Requests = Annotated[
     int | None,
-    typer.Option(help="Of the longest run; default: 12,000", min=1000, show_default=False),
+    typer.Option(
+        metavar="N",
+        help="Of the longest run; default: 12,000",
+        min=1000,
+        show_default=False,
+    ),
 ]
 Overlay = Annotated[
     Path | None, typer.Option(help="TOML of newer catalogue figures", show_default=False)

@@ -32,7 +32,7 @@ Autoscale = Annotated[
     typer.Option(
         "--autoscale",
         help="Start and stop replicas up to --replicas, e.g."
-        " target=64,least=2,interval_s=15,startup_s=300,stable_s=300",
+        " target=64,least=2; others: interval_s=15, startup_s=300, stable_s=300",
         show_default=False,
         rich_help_panel=MANY,
     ),
@@ -51,7 +51,7 @@ Admission = Annotated[
     typer.Option(
         "--admission",
         help="Most requests at a replica and what follows a refusal, e.g."
-        " most=256,retries=2,backoff_s=1",
+        " most=256,retries=2; others: backoff_s=1",
         show_default=False,
         rich_help_panel=MANY,
     ),
@@ -61,7 +61,7 @@ Also = Annotated[
     typer.Option(
         "--also",
         help="Repeatable: replicas on another chip, e.g."
-        " chip=mi300x,parallelism=tp1,replicas=4,usd_per_hour=2,weight=1,name=amd",
+        " chip=mi300x,replicas=4; others: parallelism=tp1, usd_per_hour=2, weight=1, name=amd",
         show_default=False,
         rich_help_panel=MANY,
     ),
