@@ -75,6 +75,14 @@ def test_failures_are_shown_beside_a_run_without_them():
     assert "without the failures" in shown
 
 
+def test_what_a_run_does_not_show_of_a_failure_is_said():
+    found = content("--fail", "at=1,until=600,replica=0", "--fail", "at=900,until=901,kind=h100")
+    said = " ".join(found["warnings"])
+    assert "The failure of replica 0 (1 to 600 s) outlasts the run" in said
+    assert "The failure of all of h100 (900 to 901 s) comes after the last token" in said
+    assert "outlasts" not in " ".join(content("--router", "round-robin")["warnings"])
+
+
 def test_an_autoscaler_pays_for_less():
     got = content("--autoscale", "target=64,least=1", "--usd-per-hour", "1")
     whole = content("--router", "round-robin", "--usd-per-hour", "1")

@@ -118,6 +118,8 @@ class ClusterSummary:
     without_failures : Estimate or None
         Attainment of the same run without the failures; None where no failures or
         limits were asked for.
+    failures : tuple of Failure
+        As asked for.
     """
 
     router: str
@@ -126,6 +128,7 @@ class ClusterSummary:
     sent_again: int
     dropped: int
     without_failures: Estimate | None = None
+    failures: tuple[Failure, ...] = ()
 
     @property
     def usd_per_mtok(self) -> float:
@@ -247,6 +250,7 @@ def cluster_summary(
         sent_again=int((run.tries > 1).sum()),
         dropped=int((run.simulation.requests.rejected.astype(bool) & (job.rejected == 0)).sum()),
         without_failures=without,
+        failures=asked.failures,
     )
 
 

@@ -16,7 +16,25 @@ SPREAD = 0.1  # of the cache's size about its middle from which it is said
 
 def warnings(result: SimulationResult) -> tuple[str, ...]:
     """Sentences, the gravest first."""
-    return (*_queue(result), *_requests(result), *_cache(result))
+    return (*_queue(result), *_failures(result), *_requests(result), *_cache(result))
+
+
+def _failures(result: SimulationResult) -> Iterator[str]:
+    """Failures of which the run shows less than was asked for."""
+    if result.cluster is None:
+        return
+    end_s = result.simulation.totals.end_s
+    for one in result.cluster.failures:
+        if one.at_s >= end_s:
+            yield (
+                f"The failure of {one.words} comes after the last token, at {end_s:.4g} s: no"
+                " request meets it."
+            )
+        elif one.until_s > end_s:
+            yield (
+                f"The failure of {one.words} outlasts the run, which ends at {end_s:.4g} s: the"
+                " recovery is not in it."
+            )
 
 
 def _queue(result: SimulationResult) -> Iterator[str]:

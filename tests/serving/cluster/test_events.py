@@ -212,6 +212,27 @@ def test_a_replica_that_comes_again_has_a_cold_cache():
     assert requests.hit_tokens[3] == 28
 
 
+@pytest.mark.parametrize("failed", [0, 1])
+def test_a_failure_nobody_has_noticed_does_not_cost_the_last_replica_that_works(failed):
+    """Two serve at 10 ms, one is enough from 31 ms on; one fails unnoticed before one stops at 60.
+
+    Had the working one stopped, nothing would be served before the failure is noticed at 5 s.
+    """
+    rules = make_rules()
+    how = cluster(
+        rules, autoscaler=scaler(startup_s=0.0), failures=(
+            Failure(at_s=45 * MS, until_s=9.0, replica=failed),
+        ),
+    )  # fmt: skip
+    got = run([MS] * 4 + [70 * MS, 71 * MS], 1, [30] * 4 + [5] * 2, rules, how)
+    later = got.simulation.requests
+    assert later.replica[4:].tolist() == [1 - failed] * 2
+    assert later.last_token_s[4:].min() == pytest.approx(76 * MS, abs=1.1 * MS)
+    lost_paid = 9.0 if failed == 0 else 50 * MS  # the last one is stopped in its turn, at 60 ms
+    assert got.replicas.paid_s[failed] <= lost_paid
+    assert got.replicas.failures[failed] == 1
+
+
 def test_idle_power_counts_while_a_replica_is_paid():
     rules = make_rules()
     table = constant_table(rules, shared_j=np.zeros(1), idle_w=100.0)

@@ -437,15 +437,22 @@ def order(a: Fleet, more: int, time: int) -> None:
 
 @kernel
 def drain(a: Fleet, fewer: int, time: int) -> None:
-    """Stop so many replicas, the last ones first; those that have not started yet at once."""
-    rep = a.replica
+    """Stop so many replicas, the last ones first; those that do not serve at once.
+
+    A replica that failed unnoticed is stopped in its turn, but it does not stand in for one that
+    works: the least number stays.
+    """
+    rep, working = a.replica, 0
+    for one in range(rep.shape[1]):
+        working += 1 if rep[f.STATUS, one] == f.ON else 0
     for one in range(rep.shape[1] - 1, -1, -1):
-        if fewer > 0 and rep[f.STATUS, one] == f.STARTING:
+        if fewer > 0 and rep[f.STATUS, one] in (f.STARTING, f.LOST):
             stop(a, one, time)
             fewer -= 1
-        elif fewer > 0 and rep[f.STATUS, one] == f.ON:
+        elif fewer > 0 and rep[f.STATUS, one] == f.ON and working > a.settings[f.LEAST]:
             rep[f.STATUS, one], rep[f.UP_AT, one] = f.DRAINING, time
             fewer -= 1
+            working -= 1
 
 
 @kernel

@@ -111,6 +111,12 @@ class Failure:
     replica: int = -1
     kind: str = ""
 
+    @property
+    def words(self) -> str:
+        """Who fails and when, e.g. `replica 3 (600 to 1200 s)`."""
+        who = f"all of {self.kind}" if self.replica < 0 else f"replica {self.replica}"
+        return f"{who} ({self.at_s:g} to {self.until_s:g} s)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
