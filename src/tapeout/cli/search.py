@@ -52,6 +52,17 @@ Budgets = Annotated[
     ),
 ]
 Policies = Annotated[str, typer.Option("--policy", help="Policies between commas")]
+Utilisation = Annotated[
+    float | None,
+    typer.Option(
+        "--gpu-memory-utilization",
+        metavar="X",
+        help="Share of a chip's memory that the engine takes; default: 0.9",
+        min=0.01,
+        max=1.0,
+        show_default=False,
+    ),
+]
 MostChips = Annotated[int, typer.Option(metavar="N", help="Chips of a replica, at most", min=1)]
 Simulated = Annotated[
     int,
@@ -94,6 +105,7 @@ def search(
     max_num_seqs: Caps = "",
     max_num_batched_tokens: Budgets = "",
     policies: Policies = "vllm-v1",
+    gpu_memory_utilization: Utilisation = None,
     most_chips: MostChips = 64,
     simulated: Simulated = 8,
     usd_per_chip_hour: UsdPerChipHour = None,
@@ -127,7 +139,10 @@ def search(
     _check(model, chips, slo, out, plot)
     systems, prices = _silicon(chips, usd_per_chip_hour or [], overlay)
     space = _space(
-        systems, (precisions, max_num_seqs, max_num_batched_tokens, policies), most_chips
+        systems,
+        (precisions, max_num_seqs, max_num_batched_tokens, policies),
+        most_chips,
+        gpu_memory_utilization,
     )
     asked = Asked(
         path=trace, input_tokens=input_tokens, output_tokens=output_tokens, length_cv=length_cv,
@@ -200,7 +215,12 @@ def _parts(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-def _space(systems: dict[str, System], lists: tuple[str, str, str, str], most_chips: int) -> Space:
+def _space(
+    systems: dict[str, System],
+    lists: tuple[str, str, str, str],
+    most_chips: int,
+    memory_fraction: float | None,
+) -> Space:
     from tapeout.serving.search import Space  # noqa: PLC0415
 
     precisions, sequences, budgets, policies = lists
@@ -211,6 +231,7 @@ def _space(systems: dict[str, System], lists: tuple[str, str, str, str], most_ch
         token_budgets=_counts("--max-num-batched-tokens", budgets) or (None,),
         policies=tuple(_parts(policies)),
         most_chips=most_chips,
+        memory_fraction=memory_fraction,
     )
 
 
@@ -280,13 +301,14 @@ def _show(
 
 def _asked_words(asked: Asked, stream: Stream, slo: str, seed: int) -> str:
     """What was searched for, in a line."""
-    from tapeout.serving.search.streams import means_of  # noqa: PLC0415
+    from tapeout.serving.search.streams import lengths_of  # noqa: PLC0415
 
-    means = means_of(stream.take(min(TRIED, stream.most)))
+    means = lengths_of(stream.take(min(TRIED, stream.most)))
     what = printable(str(asked.path)) if asked.path else "drawn requests"
+    shared = f" (at most {means.cached / means.input:.0%} shared)" if means.cached else ""
     return (
-        f"{what}: {means[0]:,.0f} input and {means[1]:,.0f} output tokens on average; "
-        f"limits {printable(slo)}; seed {seed}"
+        f"{what}: {means.input:,.0f} input{shared} and {means.output:,.0f} output tokens"
+        f" on average; limits {printable(slo)}; seed {seed}"
     )
 
 

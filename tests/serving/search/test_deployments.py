@@ -27,6 +27,7 @@ from tapeout.serving.search import (
 from tapeout.serving.search.max_load import MaxLoad
 from tapeout.serving.search.rows import columns
 from tapeout.serving.search.screen import screen, screened_rate
+from tapeout.serving.search.streams import lengths_of
 from tapeout.serving.steady import Lengths
 from tapeout.serving.types import Deployment
 from tapeout.workload import Traffic, load_model
@@ -96,18 +97,57 @@ def test_a_limit_that_nothing_meets_is_an_outcome_of_the_screen(placed):
 
 
 def test_the_screened_rate_counts_replicas_and_cache(placed):
+    lengths = Lengths(new=800.0, cached=0.0, output=200.0)
     rules = Rules(token_budget=8192, max_sequences=64, kv_blocks=10_000)
     one, two = (
-        screened_rate(Deployment(placement=placed(MODEL), replicas=n), rules, (800.0, 200.0), SLO,
+        screened_rate(Deployment(placement=placed(MODEL), replicas=n), rules, lengths, SLO,
                       PhysicalModel())
         for n in (1, 2)
     )  # fmt: skip
     less = screened_rate(
-        Deployment(placement=placed(MODEL)), replace(rules, kv_blocks=600), (800.0, 200.0), SLO,
+        Deployment(placement=placed(MODEL)), replace(rules, kv_blocks=600), lengths, SLO,
         PhysicalModel(),
     )  # fmt: skip
     assert two == 2 * one > 0.0
     assert 0.0 < less < one
+
+
+def shared_stream(share):
+    means = Traffic(name="x", model="m", input_tokens=800.0, output_tokens=200.0,
+                    cached_input_fraction=share)  # fmt: skip
+    return stream_of_means(means)
+
+
+def test_shared_prefixes_are_cached_tokens_of_the_screen_at_most_as_an_unbounded_cache_has_them():
+    trace = shared_stream(0.5).take(2000)
+    plain, cached = lengths_of(trace, cached=False), lengths_of(trace)
+    assert plain.cached == 0.0
+    assert cached.input == pytest.approx(plain.input)
+    assert cached.cached / cached.input == pytest.approx(0.5, abs=0.03)  # full blocks of 16
+    assert lengths_of(STREAM.take(100)).cached == 0.0
+
+
+@pytest.mark.usefixtures("simulated")
+def test_an_engine_with_a_prefix_cache_is_screened_with_it_and_one_without_is_not(chip):
+    asked = space(chip, policies=("vllm-v1", "orca"))
+    found = search_deployments(load_model(MODEL), asked, shared_stream(0.6), SLO)
+    best = {
+        name: max(one.screened.rate_rps for one in found if one.deployment.policy.name == name)
+        for name in asked.policies
+    }
+    assert best["vllm-v1"] > 1.1 * best["orca"] > 0.0
+    alone = search_deployments(load_model(MODEL), asked, STREAM, SLO)
+    assert len(alone) == len(found)  # no policy is lost where lengths are alike
+
+
+def test_less_memory_for_the_engine_is_fewer_sequences_of_the_screen_and_is_simulated(
+    chip, simulated
+):
+    whole = find(chip, max_sequences=(8192,))
+    half = find(chip, max_sequences=(8192,), memory_fraction=0.5)
+    assert {one.memory_fraction for one in simulated} == {None, 0.5}
+    most = [max(one.screened.rate_rps / one.chips for one in found) for found in (whole, half)]
+    assert 0.0 < most[1] < most[0]
 
 
 @pytest.mark.usefixtures("simulated")

@@ -11,14 +11,15 @@ from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, 
 from tapeout.fabric import System
 from tapeout.perf import Placement, heads_divide, in_words, placements, serving_formats
 from tapeout.serving.engine.defaults import EngineDefaults, engine_defaults
-from tapeout.serving.engine.policies import policy_named
+from tapeout.serving.engine.policies import Limits, Policy, policy_named
 from tapeout.serving.objectives import Objective
 from tapeout.serving.replicas import silent
 from tapeout.serving.search.max_load import TRIAL_REQUESTS, MaxLoad, SearchOptions, max_load
 from tapeout.serving.search.prices import Price
 from tapeout.serving.search.screen import Screened, cap_of, screen
-from tapeout.serving.search.streams import Stream, means_of
+from tapeout.serving.search.streams import Stream, lengths_of
 from tapeout.serving.steady import Lengths
+from tapeout.serving.traffic.trace import Trace
 from tapeout.serving.types import Deployment
 from tapeout.workload import ModelArchitecture
 
@@ -41,6 +42,8 @@ class Space:
         The steady state does not tell them apart; each is simulated where its placement is.
     most_chips : int
         Of a replica.
+    memory_fraction : float, optional
+        Share of a chip's memory that the engine takes; None: what it does by default.
     """
 
     systems: Mapping[str, System]
@@ -49,6 +52,7 @@ class Space:
     token_budgets: tuple[int | None, ...] = (None,)
     policies: tuple[str, ...] = ("vllm-v1",)
     most_chips: int = 64
+    memory_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +188,11 @@ def search_deployments(
     chosen = how or HowSearched()
     if not objective.limits:
         raise InfeasibleError("a search needs limits; give --slo ttft_p90=2,tpot_p90=0.05")
-    means = means_of(stream.take(min(TRIAL_REQUESTS, stream.most)))
-    lengths = Lengths(new=means[0], cached=0.0, output=means[1])
+    trial = stream.take(min(TRIAL_REQUESTS, stream.most))
     found: list[Candidate] = []
     for number, (name, system) in enumerate(space.systems.items()):
         price = chosen.prices.get(name)
-        screened = _of_system(model, system, space, lengths, objective, chosen)
+        screened = _of_system(model, system, space, trial, objective, chosen)
         found += [replace(one, chip=name, price=price) for one in screened]
         chosen.tell("screen", (number + 1) / len(space.systems))
     if not found:
@@ -210,12 +213,15 @@ def _of_system(
     model: ModelArchitecture,
     system: System,
     space: Space,
-    lengths: Lengths,
+    trial: Trace,
     objective: Objective,
     how: HowSearched,
 ) -> Iterator[Candidate]:
     """Every candidate on one chip; one without peak rates has none."""
     usual = engine_defaults(system.chip)
+    alike: dict[Lengths, list[Policy]] = {}  # those that cache alike are screened once
+    for policy in map(policy_named, space.policies):
+        alike.setdefault(lengths_of(trial, cached=_caches(policy)), []).append(policy)
     for precision in space.precisions:
         formats = serving_formats(system.chip, model, precision, stack=STACK)
         for placement in placements(
@@ -223,32 +229,46 @@ def _of_system(
         ):
             if not heads_divide(model, placement.tensor_parallel):
                 continue
-            try:
-                yield from _of_placement(placement, usual, space, lengths, objective, how)
-            except (MissingFieldError, DoesNotFitError):
-                continue
+            placed = _with_memory(placement, space.memory_fraction)
+            for lengths, own in alike.items():
+                try:
+                    yield from _of_placement((placed, own), usual, space, lengths, objective, how)
+                except (MissingFieldError, DoesNotFitError):
+                    continue
+
+
+def _caches(policy: Policy) -> bool:
+    """Whether an engine finds prefixes that requests share."""
+    return policy.rules(Limits(token_budget=1, max_sequences=1, kv_blocks=1)).prefix_cache
+
+
+def _with_memory(placement: Placement, fraction: float | None) -> Placement:
+    if fraction is None:
+        return placement
+    return replace(placement, memory=replace(placement.memory, usable_fraction=fraction))
 
 
 def _of_placement(
-    placement: Placement,
+    placed: tuple[Placement, Sequence[Policy]],
     usual: EngineDefaults,
     space: Space,
     lengths: Lengths,
     objective: Objective,
     how: HowSearched,
 ) -> Iterator[Candidate]:
+    placement, policies = placed
     caps = [cap_of(placement, lengths, cap or usual.max_sequences) for cap in space.max_sequences]
     for budget in space.token_budgets:
         found = screen(
             how.search.model, placement, lengths, objective, budget or usual.token_budget, caps
         )
         for cap, one in zip(space.max_sequences, found, strict=True):
-            for policy in space.policies:
+            for policy in policies:
                 yield Candidate(
                     chip="",
                     deployment=Deployment(
-                        placement=placement, policy=policy_named(policy), max_sequences=cap,
-                        token_budget=budget,
+                        placement=placement, policy=policy, max_sequences=cap,
+                        token_budget=budget, memory_fraction=space.memory_fraction,
                     ),
                     screened=one,
                 )  # fmt: skip

@@ -147,7 +147,7 @@ def cap_of(placement: Placement, lengths: Lengths, sequences_per_rank: int) -> f
 def screened_rate(
     deployment: Deployment,
     rules: Rules,
-    means: tuple[float, float],
+    lengths: Lengths,
     objective: Objective,
     model: TimingModel,
 ) -> float:
@@ -158,12 +158,10 @@ def screened_rate(
     deployment : Deployment
     rules : Rules
         Its engine's.
-    means : tuple of float
-        Input and output tokens.
+    lengths : Lengths
     objective : Objective
     model : TimingModel
     """
-    lengths = Lengths(new=means[0], cached=0.0, output=means[1])
     held = rules.kv_blocks * rules.block_tokens * rules.ranks / lengths.context
     cap = min(held, float(rules.max_sequences * rules.ranks))
     (found,) = screen(model, deployment.placement, lengths, objective, rules.token_budget, [cap])

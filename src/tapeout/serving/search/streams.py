@@ -12,10 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from tapeout.errors import InfeasibleError
+from tapeout.serving.steady import Lengths
 from tapeout.serving.traffic.making import make_trace
 from tapeout.serving.traffic.means import INPUT_CV, OUTPUT_CV, spec_of_means
 from tapeout.serving.traffic.scaling import mean_rate_rps, take
 from tapeout.serving.traffic.spec import TrafficSpec
+from tapeout.serving.traffic.statistics import prefix_statistics
 from tapeout.serving.traffic.trace import Trace
 from tapeout.workload import Traffic
 
@@ -119,8 +121,16 @@ def stream_of_means(
     return DrawnStream(spec, seed)
 
 
-def means_of(trace: Trace) -> tuple[float, float]:
-    """Mean input and output tokens of a request.
+def lengths_of(trace: Trace, *, cached: bool = True) -> Lengths:
+    """Mean tokens of a request, as the steady state takes them.
+
+    Parameters
+    ----------
+    trace : Trace
+    cached : bool
+        Whether the engine has a prefix cache. Cached tokens are then those that a cache without
+        bounds would have found, which is the most that any cache finds; a trace without prefixes
+        has none.
 
     Raises
     ------
@@ -129,4 +139,9 @@ def means_of(trace: Trace) -> tuple[float, float]:
     """
     if not trace.requests:
         raise InfeasibleError("the traffic has no requests")
-    return float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
+    mean = float(trace.input_tokens.mean())
+    share = 0.0
+    if cached and trace.prefixes is not None:
+        share = prefix_statistics(trace.prefixes, trace.input_tokens).capped_token_fraction
+    new = max(mean * (1.0 - share), 1.0)
+    return Lengths(new=new, cached=mean - new, output=float(trace.output_tokens.mean()))
