@@ -58,10 +58,43 @@ def test_max_load_as_json_has_the_same_figures(asked):
     assert asked[0][3].most_requests == 700
 
 
+def test_the_replicas_for_a_rate_are_those_at_the_low_end_of_the_interval_with_their_rent():
+    done = run("simulate", *PLACE, "--max-load", *SLO, "--rate", 239, "--usd-per-chip-hour", 2.5)
+    assert done.exit_code == 0, done.output
+    for text in (
+        "239 requests/s", "4 at 77.6 each", "(3 at the estimate); 4 chips", "33.89 %",
+        "10 USD/h: 2.5 USD/chip-hour (given)",
+    ):  # fmt: skip
+        assert text in done.output, text
+
+
+def test_the_replicas_for_a_rate_are_in_the_json_with_the_catalogues_rent():
+    done = run("simulate", *PLACE, "--max-load", *SLO, "--rate", 100, "--json")
+    need = json.loads(done.stdout)["for_rate"]
+    assert (need["replicas"], need["estimated_replicas"], need["chips"]) == (2, 2, 2)
+    assert need["each_low_rps"] == pytest.approx(77.6)
+    assert need["headroom_fraction"] == pytest.approx(0.6)
+    assert "on-demand" in need["price_source"]
+    assert need["usd_per_h"] > 0.0
+    plain = json.loads(run("simulate", *PLACE, "--max-load", *SLO, "--json").stdout)
+    assert "for_rate" not in plain
+
+
+def test_replicas_are_counted_at_the_estimate_where_the_interval_is_unknown_and_rates_divide():
+    unknown = replace(ANSWER, half_width_rps=float("nan"))
+    need = room.replicas_for(240.0, unknown, 2)
+    assert (need.replicas, need.headroom_fraction) == (6, 0.0)  # 40 each, exactly
+    with pytest.raises(TapeoutError, match="not positive"):
+        room.replicas_for(0.0, ANSWER, 1)
+    with pytest.raises(TapeoutError, match="misses the limits"):
+        room.replicas_for(1.0, MaxLoad(outcome=Outcome.MISSES_TTFT), 1)
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ((*SLO, "--rate", 3), "fixes the load"),
+        ((*SLO, "--rate", 0), "--rate = 0: must be above 0"),
+        ((*SLO, "--speed", 3), "fixes the load"),
         ((*SLO, "--in-flight", 3), "fixes the load"),
         ((), "needs limits"),
         ((*SLO, "--out", "x.csv"), "a search makes many"),

@@ -30,7 +30,7 @@ def content(*arguments):
 
 
 def test_a_router_gives_a_table_by_kind():
-    done = run("--router", "least-outstanding", "--usd-per-hour", "3")
+    done = run("--router", "least-outstanding", "--usd-per-chip-hour", "3")
     assert done.exit_code == 0, done.output
     for text in ("behind the router least-outstanding", "paid h", "USD/Mtok", "150 in all"):
         assert text in done.output, text
@@ -45,8 +45,8 @@ def test_without_a_router_there_is_no_cluster_and_round_robin_is_the_same_run():
 
 def test_figures_of_kinds_add_up():
     got = content(
-        "--router", "cost", "--slo", "ttft_p90=5,tpot_p90=0.5", "--usd-per-hour", "9",
-        "--also", "chip=mi300x,parallelism=tp1,replicas=2,usd_per_hour=2,name=amd",
+        "--router", "cost", "--slo", "ttft_p90=5,tpot_p90=0.5", "--usd-per-chip-hour", "9",
+        "--also", "chip=mi300x,parallelism=tp1,replicas=2,usd_per_chip_hour=2,name=amd",
     )  # fmt: skip
     kinds = got["cluster"]["kinds"]
     assert [one["replicas"] for one in kinds] == [3, 2]
@@ -83,9 +83,16 @@ def test_what_a_run_does_not_show_of_a_failure_is_said():
     assert "outlasts" not in " ".join(content("--router", "round-robin")["warnings"])
 
 
+def test_the_price_of_a_replica_is_refused_with_the_price_of_a_chip():
+    assert "--usd-per-chip-hour now" in run("--usd-per-hour", "3").output
+    done = run("--router", "prefix", "--also", "chip=mi300x,usd_per_hour=2")
+    assert done.exit_code == 2
+    assert "write usd_per_chip_hour" in done.output
+
+
 def test_an_autoscaler_pays_for_less():
-    got = content("--autoscale", "target=64,least=1", "--usd-per-hour", "1")
-    whole = content("--router", "round-robin", "--usd-per-hour", "1")
+    got = content("--autoscale", "target=64,least=1", "--usd-per-chip-hour", "1")
+    whole = content("--router", "round-robin", "--usd-per-chip-hour", "1")
     paid, all_of_it = (one["cluster"]["kinds"][0]["paid_h"] for one in (got, whole))
     assert paid < 0.5 * all_of_it
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,7 +16,7 @@ from tapeout.constants import PERCENT
 from tapeout.errors import Outcome, Problem, ProblemsError
 
 if TYPE_CHECKING:
-    from tapeout.serving.search import MaxLoad, SearchOptions
+    from tapeout.serving.search import MaxLoad, Price, SearchOptions, Sizing
     from tapeout.serving.types import Deployment
 
 
@@ -32,7 +32,8 @@ def find(
     Raises
     ------
     ProblemsError
-        Limits are missing, or an option fixes the rate.
+        Limits are missing, or an option fixes the load. `--rate` does not: it is what replicas
+        are counted for.
     """
     from tapeout.serving.objectives import parse_objective  # noqa: PLC0415
     from tapeout.serving.search import max_load  # noqa: PLC0415
@@ -45,7 +46,13 @@ def find(
             remedy="add --slo ttft_p90=2,tpot_p90=0.05",
         )
         raise ProblemsError("--max-load", [problem])
-    stream, told = stream_of(asked)
+    if asked.rate is not None and not 0.0 < asked.rate < math.inf:
+        problem = Problem(
+            path="--rate", value=f"{asked.rate:g}", message="must be above 0",
+            remedy="give requests per second",
+        )  # fmt: skip
+        raise ProblemsError("--max-load", [problem])
+    stream, told = stream_of(replace(asked, rate=None))
     if asked.requests is not None:
         options = replace(
             options,
@@ -56,7 +63,23 @@ def find(
     return replace(found, notes=(*notes, *told, *found.notes))
 
 
-def content(deployment: Deployment, found: MaxLoad) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """Replicas for a rate, and whose price they have."""
+
+    sizing: Sizing
+    price: Price | None
+
+
+def needed(rate_rps: float, found: MaxLoad, replicas: int, price: Price | None) -> Needed:
+    """Count the replicas for a rate at the largest load."""
+    from tapeout.serving.search import replicas_for  # noqa: PLC0415
+
+    usd = math.nan if price is None else price.usd_per_chip_hour
+    return Needed(sizing=replicas_for(rate_rps, found, replicas, usd), price=price)
+
+
+def content(deployment: Deployment, found: MaxLoad, need: Needed | None) -> dict[str, Any]:
     """All figures by name, ready for JSON."""
     from tapeout.perf import in_words  # noqa: PLC0415
 
@@ -87,16 +110,27 @@ def content(deployment: Deployment, found: MaxLoad) -> dict[str, Any]:
         "precise": found.precise,
         "notes": list(found.notes),
     }
+    if need is not None:
+        sizing = {name: getattr(need.sizing, name) for name in type(need.sizing).__slots__}
+        source = "" if need.price is None else need.price.words
+        figures["for_rate"] = _known(sizing | {"price_source": source})
+    return _known(figures)
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    """The same with null for what is no number."""
     return {
         name: None if isinstance(one, float) and not math.isfinite(one) else one
         for name, one in figures.items()
     }
 
 
-def show(deployment: Deployment, found: MaxLoad, *, as_json: bool) -> None:
+def show(
+    deployment: Deployment, found: MaxLoad, need: Needed | None = None, *, as_json: bool
+) -> None:
     """Print the answer."""
     if as_json:
-        typer.echo(json.dumps(content(deployment, found), indent=2, allow_nan=False))
+        typer.echo(json.dumps(content(deployment, found, need), indent=2, allow_nan=False))
         return
     from rich.console import Console  # noqa: PLC0415
 
@@ -105,16 +139,35 @@ def show(deployment: Deployment, found: MaxLoad, *, as_json: bool) -> None:
     console, place = Console(highlight=False), deployment.placement
     console.print(
         f"[bold]{safe(place.architecture.name)} on {safe(place.system.chip.name)}[/bold]:"
-        f" {safe(in_words(place))}, {found.chips} chips"
+        f" {safe(in_words(place))}, {found.chips} chip{'s' if found.chips > 1 else ''}"
     )
     if found.outcome is not Outcome.OK:
         console.print(f"  [red]no rate meets the limits: {safe(found.outcome.sentence)}[/red]")
         console.print(f"  [dim]{found.simulated_requests:,} requests simulated[/dim]")
         return
-    for name, text in _lines(found):
+    for name, text in (*_lines(found), *(_for_rate(need) if need else ())):
         console.print(f"  {name:<16}{safe(text)}")
     for text in found.notes:
         console.print(f"  [dim]{safe(text)}[/dim]")
+
+
+def _for_rate(need: Needed) -> Iterator[tuple[str, str]]:
+    """Replicas, headroom and rent for the rate that was asked for."""
+    one = need.sizing
+    known = math.isfinite(one.each_low_rps)
+    at = f"{number(one.each_low_rps)} each, the low end of the interval" if known else (
+        f"{number(one.each_rps)} each; the interval is unknown"
+    )  # fmt: skip
+    fewer = (
+        f" ({one.estimated_replicas:,} at the estimate)"
+        if one.estimated_replicas != one.replicas
+        else ""
+    )
+    yield "for the rate", f"{number(one.rate_rps)} requests/s"
+    yield "replicas", f"{one.replicas:,} at {at}{fewer}; {one.chips:,} chips"
+    yield "headroom", f"{number(one.headroom_fraction / PERCENT)} % at the estimate"
+    if need.price is not None:
+        yield "rent", f"{number(one.usd_per_h)} USD/h: {need.price.words}"
 
 
 def _lines(found: MaxLoad) -> Iterator[tuple[str, str]]:

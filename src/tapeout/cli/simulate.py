@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tapeout.serving.apart import Apart
     from tapeout.serving.engine.job import Front
     from tapeout.serving.engine.types import StepTable
+    from tapeout.serving.search import Price
     from tapeout.serving.simulate import SimulationResult
     from tapeout.serving.types import Deployment
 
@@ -47,7 +48,9 @@ def simulate(
     acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03, router: many.Router = "",
     information_age: many.InformationAge = 0.0, autoscale: many.Autoscale = "",
     admission: many.Admission = "", fail: many.Fail = None, also: many.Also = None,
-    usd_per_hour: many.Price = 0.0, calibration: o.Calibration = None, slo: o.Slo = "",
+    usd_per_chip_hour: many.Price = 0.0,
+    usd_per_hour: many.OldPrice = None,  # noqa: ARG001 - refused before
+    calibration: o.Calibration = None, slo: o.Slo = "",
     max_load: o.MaxLoad = False, attainment: o.Attainment = 0.0, warm_up: o.WarmUp = 0.0,
     seed: o.Seed = 0, roofline: o.Roofline = False, overlay: o.Overlay = None, out: o.Out = None,
     report: o.Report = None, chrome_trace: o.ChromeTrace = None, as_json: o.Json = False,
@@ -68,6 +71,8 @@ def simulate(
       tapeout simulate --chip h100 --model llama-3.1-8b --rate 9 --prefill-replicas 2 --drafts 3
 
       tapeout simulate --chip h100 --model llama-3.1-8b --max-load --slo ttft_p90=1,tpot_p90=0.05
+
+      tapeout simulate --chip h100 --model llama-3.1-8b --max-load --rate 900 --slo ttft_p90=1
 
       tapeout simulate --chip h100 --model llama-3.1-8b --replicas 4 --rate 40 --router prefix
       --fail at=20,until=40,replica=3 --slo ttft_p90=2
@@ -91,7 +96,8 @@ def simulate(
     )  # fmt: skip
     given = many.Given(
         router=router, autoscale=autoscale, fail=tuple(fail or ()), admission=admission,
-        also=tuple(also or ()), information_age_s=information_age, usd_per_hour=usd_per_hour,
+        also=tuple(also or ()), information_age_s=information_age,
+        usd_per_chip_hour=usd_per_chip_hour,
         by_client=by_client, limited="ttft" in slo or "tpot" in slo, chip=chip,
     )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
@@ -117,7 +123,7 @@ def _largest(
     as_json: bool, tell: Tell,
 ) -> None:  # fmt: skip
     """Look for the largest load and print it."""
-    from tapeout.cli.max_load import find, show  # noqa: PLC0415
+    from tapeout.cli.max_load import find, needed, show  # noqa: PLC0415
     from tapeout.serving.search import SearchOptions  # noqa: PLC0415
 
     problems = [
@@ -127,7 +133,7 @@ def _largest(
              "are of one run, and a search makes many", "run the rate that --max-load gives"),
             (engine.prefill.given, "--prefill-...", "a pool of its own is not searched yet",
              "leave it out, or run rates one by one"),
-            (how.many.wanted, "--router and other options of many replicas",
+            (how.many.routed, "--router and other options of many replicas",
              "are of one run, and a search makes many", "leave them out"),
         )
         if wrong
@@ -139,7 +145,12 @@ def _largest(
         adjust=engine.adjust(), tell=tell,
     )  # fmt: skip
     deployment = engine.deployment()
-    show(deployment, find(asked, deployment, how.slo, options, engine.notes()), as_json=as_json)
+    found = find(asked, deployment, how.slo, options, engine.notes())
+    need = None
+    if asked.rate is not None and found.rate_rps > 0.0:
+        price = engine.price(how.many.usd_per_chip_hour)
+        need = needed(asked.rate, found, deployment.replicas, price)
+    show(deployment, found, need, as_json=as_json)
 
 
 Tell = Callable[[str, float], None]
@@ -229,6 +240,17 @@ class _Engine:
         place = placement_of([model], chip, parallelism, precision or usual, overlay)
         limits = self.limits | {"replicas": replicas, "kv_blocks": None}
         return deployment_of(place, Limits(**limits))  # type: ignore[arg-type]
+
+    def price(self, usd_per_chip_hour: float) -> Price | None:
+        """Of a chip: as given, else the catalogue's rent; None for a chip file."""
+        from tapeout.catalog import load  # noqa: PLC0415
+        from tapeout.cli.deploy import CHIP_FILE  # noqa: PLC0415
+        from tapeout.serving.search import Price, catalogue_price  # noqa: PLC0415
+
+        _, chip, _, _, overlay = self.placed
+        if usd_per_chip_hour > 0.0:
+            return Price(usd_per_chip_hour=usd_per_chip_hour)
+        return None if chip.endswith(CHIP_FILE) else catalogue_price(load(overlay), chip)
 
     def timing(self) -> TimingModel:
         from tapeout.perf import PhysicalModel, RooflineModel  # noqa: PLC0415

@@ -41,7 +41,7 @@ Fail = Annotated[
     list[str] | None,
     typer.Option(
         "--fail",
-        help="Repeatable: at=600,until=1200,replica=3, or kind=h100 for all of a kind",
+        help="Repeatable: at=60,until=90,replica=3, or kind=h100 for all of a kind",
         show_default=False,
         rich_help_panel=MANY,
     ),
@@ -61,7 +61,8 @@ Also = Annotated[
     typer.Option(
         "--also",
         help="Repeatable: replicas on another chip, e.g."
-        " chip=mi300x,replicas=4; others: parallelism=tp1, usd_per_hour=2, weight=1, name=amd",
+        " chip=mi300x,replicas=4; others: parallelism=tp1, usd_per_chip_hour=2, weight=1,"
+        " name=amd",
         show_default=False,
         rich_help_panel=MANY,
     ),
@@ -78,12 +79,25 @@ InformationAge = Annotated[
 Price = Annotated[
     float,
     typer.Option(
-        "--usd-per-hour",
-        help="Price of one replica of --chip, for the cost router and the table by kind",
+        "--usd-per-chip-hour",
+        metavar="USD",
+        help="Price of one chip of --chip: cost router, table by kind, --max-load with --rate;"
+        " 0: not known (with --max-load the catalogue's on-demand rent)",
         min=0,
         rich_help_panel=MANY,
     ),
 ]
+
+
+def _renamed(value: float | None) -> None:
+    """Refuse the price of a replica: a search has that of a chip, and one unit is enough."""
+    if value is not None:
+        raise typer.BadParameter(
+            "is --usd-per-chip-hour now, the price of one chip and not of one replica"
+        )
+
+
+OldPrice = Annotated[float | None, typer.Option("--usd-per-hour", hidden=True, callback=_renamed)]
 
 REAL = "a number"
 WHOLE = "a whole number"
@@ -94,9 +108,11 @@ AUTOSCALE = {
 ADMISSION = {"most": WHOLE, "retries": WHOLE, "backoff_s": REAL}
 FAIL = {"at": REAL, "until": REAL, "replica": WHOLE, "kind": TEXT}
 ALSO = {
-    "chip": TEXT, "parallelism": TEXT, "precision": TEXT, "replicas": WHOLE, "usd_per_hour": REAL,
+    "chip": TEXT, "parallelism": TEXT, "precision": TEXT, "replicas": WHOLE,
+    "usd_per_chip_hour": REAL,
     "weight": REAL, "name": TEXT,
 }  # fmt: skip
+RENAMED = {"usd_per_hour": "write usd_per_chip_hour, the price of one chip, not of one replica"}
 Place = Callable[[str, str, str | None, int], "Deployment"]
 
 
@@ -110,16 +126,21 @@ class Given:
     admission: str = ""
     also: tuple[str, ...] = ()
     information_age_s: float = 0.0
-    usd_per_hour: float = 0.0
+    usd_per_chip_hour: float = 0.0
     by_client: bool = False
     chip: str = ""  # names the first kind
     limited: bool = False  # --slo names a limit of TTFT or TPOT
 
     @property
+    def routed(self) -> bool:
+        """Whether any of them is given but the price."""
+        texts = (self.router, self.autoscale, self.fail, self.admission, self.also)
+        return any(texts) or self.information_age_s > 0.0
+
+    @property
     def wanted(self) -> bool:
         """Whether any of them is given."""
-        texts = (self.router, self.autoscale, self.fail, self.admission, self.also)
-        return any(texts) or self.information_age_s > 0.0 or self.usd_per_hour > 0.0
+        return self.routed or self.usd_per_chip_hour > 0.0
 
 
 @dataclass(slots=True)
@@ -139,6 +160,8 @@ class _Reader:
             key, equals, value = (one.strip() for one in part.partition("="))
             if not equals or not value:
                 self.wrong(path, part, "cannot be read", "write key=value, between commas")
+            elif key in RENAMED:
+                self.wrong(path, part, "is called otherwise now", RENAMED[key])
             elif key not in known:
                 close = (*nearest(key, known, most=1), next(iter(known)))[0]
                 self.wrong(path, part, f"knows no {key!r}", f"it has {', '.join(known)}: {close}?")
@@ -210,7 +233,7 @@ def asked_of(given: Given, place: Place) -> Asked | None:
             )
             for one in failures
         ),
-        usd_per_hour=given.usd_per_hour,
+        usd_per_chip_hour=given.usd_per_chip_hour,
         others=tuple(one for one in others if one is not None),
     )
 
@@ -254,5 +277,5 @@ def _other(reader: _Reader, text: str, place: Place) -> OtherKind | None:
         name=found.get("name", found["chip"]),
         deployment=made,
         weight=found.get("weight", 1.0),
-        usd_per_hour=found.get("usd_per_hour", 0.0),
+        usd_per_chip_hour=found.get("usd_per_chip_hour", 0.0),
     )

@@ -268,7 +268,8 @@ MaxLoad = Annotated[
     bool,
     typer.Option(
         "--max-load",
-        help="Look for the largest rate that meets --slo, instead of running one rate",
+        help="Look for the largest rate that meets --slo, instead of running one rate; with --rate"
+        " also the replicas that this rate needs",
         rich_help_panel=JUDGED,
     ),
 ]

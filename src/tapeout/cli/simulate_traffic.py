@@ -233,7 +233,7 @@ def stream_of(asked: Asked) -> tuple[Stream, tuple[str, ...]]:
     from tapeout.serving.search import DrawnStream, TraceStream  # noqa: PLC0415
 
     fixed = {
-        "--rate": asked.rate, "--thin": asked.thin, "--speed": asked.speed,
+        "--thin": asked.thin, "--speed": asked.speed,
         "--in-flight": asked.in_flight, "--duration": asked.duration_s,
     }  # fmt: skip
     problems = [

@@ -40,7 +40,7 @@ class OtherKind:
     name: str
     deployment: Deployment
     weight: float = 1.0
-    usd_per_hour: float = 0.0
+    usd_per_chip_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ class Asked:
     ----------
     name : str
         Of the kind of the deployment; blank: its chip's.
-    usd_per_hour : float
-        Of one of its replicas.
+    usd_per_chip_hour : float
+        Of one of its chips; 0: not known.
     others : tuple of OtherKind
     """
 
@@ -62,7 +62,7 @@ class Asked:
     admission: Admission | None = None
     autoscaler: Autoscaler | None = None
     failures: tuple[Failure, ...] = ()
-    usd_per_hour: float = 0.0
+    usd_per_chip_hour: float = 0.0
     others: tuple[OtherKind, ...] = ()
 
 
@@ -185,7 +185,7 @@ def build_cluster(
 def kind_of(
     name: str, rules: Rules, table: StepTable, deployment: Deployment, extra: tuple[float, float]
 ) -> Kind:
-    """Kind of replica of a deployment; `extra` is its weight and its price an hour."""
+    """Kind of replica of a deployment; `extra` is its weight and a chip's price an hour."""
     return Kind(
         name=name,
         rules=rules,
@@ -193,7 +193,7 @@ def kind_of(
         replicas=deployment.replicas,
         chips=deployment.placement.chips,
         weight=extra[0],
-        usd_per_hour=extra[1],
+        usd_per_hour=extra[1] * deployment.placement.chips,
     )
 
 
@@ -305,9 +305,9 @@ class Many:
         """
         deployment, tables = served_by
         name = asked.name or deployment.placement.system.chip.name
-        kinds = [kind_of(name, task.rules, task.table, deployment, (1.0, asked.usd_per_hour))]
+        kinds = [kind_of(name, task.rules, task.table, deployment, (1.0, asked.usd_per_chip_hour))]
         for one, (rules, table) in zip(asked.others, tables, strict=True):
-            extra = (one.weight, one.usd_per_hour)
+            extra = (one.weight, one.usd_per_chip_hour)
             kinds.append(kind_of(one.name, rules, table, one.deployment, extra))
         cluster = build_cluster(asked, tuple(kinds), objective, task.rules.seed)
         check_cluster(cluster)

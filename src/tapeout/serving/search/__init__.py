@@ -12,6 +12,7 @@ from tapeout.serving.search.deployments import (
 from tapeout.serving.search.max_load import MaxLoad, SearchOptions, max_load, search_rate
 from tapeout.serving.search.prices import Price, catalogue_price, parse_price
 from tapeout.serving.search.probes import Verdict
+from tapeout.serving.search.sizing import Sizing, replicas_for
 from tapeout.serving.search.streams import DrawnStream, Stream, TraceStream, stream_of_means
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Price",
     "SearchOptions",
     "SimulatedOptions",
+    "Sizing",
     "Space",
     "Stream",
     "TraceStream",
@@ -31,6 +33,7 @@ __all__ = [
     "max_load",
     "pareto",
     "parse_price",
+    "replicas_for",
     "search_deployments",
     "search_rate",
     "simulated_capacity",
