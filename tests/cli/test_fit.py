@@ -88,6 +88,18 @@ def test_the_page_shows_constants_errors_and_what_was_left_out(fitted):
         assert word in done.output
 
 
+def test_a_constant_that_may_be_zero_is_marked_and_the_next_command_is_named(fitted):
+    done, found = fitted
+    lines = {line.split()[0]: line for line in done.output.splitlines() if line.strip()}
+    for name in ("operator_factor", "step_s", "request_s", "token_s"):
+        one = getattr(found.constants, name)
+        assert ("may be 0" in lines[name]) == (one.low <= 0.0 <= one.high), name
+    assert found.constants.step_s.low <= 0.0  # the log was made without
+    last = done.output.strip().splitlines()[-1]
+    assert last.startswith("Next: tapeout simulate --calibration")
+    assert "--chip h100 --model llama-3.1-8b --parallelism tp1" in last
+
+
 def test_json_is_the_content_of_the_file(log, fitted):
     done = run(log, *DEPLOYED, "--column", "arrival=received", "--json")
     assert done.exit_code == 0, done.output

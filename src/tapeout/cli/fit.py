@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,18 @@ def fit(
         _show(found, notes)
     if out is not None:
         typer.echo(f"Calibration: {out}", err=as_json)
+    if not as_json:
+        _next_step(names, chip, parallelism, out)
+
+
+def _next_step(names: list[str], chip: str, parallelism: str, out: Path | None) -> None:
+    """How the calibration is used, or kept."""
+    if out is None:
+        typer.echo("Next: --out calibration.toml keeps it for `tapeout simulate --calibration`")
+        return
+    words = ["--calibration", str(out), "--chip", chip or names[0], "--model", names[-1]]
+    words += ["--parallelism", parallelism] if parallelism else []
+    typer.echo(f"Next: tapeout simulate {shlex.join(words)} --rate 10, with the same limits")
 
 
 def _columns(given: list[str]) -> Mapping[str, str]:
@@ -145,9 +158,16 @@ def _show(found: Calibration, notes: tuple[str, ...]) -> None:
     table.add_column("")
     for name in NAMES:
         one = getattr(found.constants, name)
-        mark = "" if one.identified else "not determined"
+        marks = [
+            word
+            for word, wrong in (
+                ("may be 0", one.low <= 0.0 <= one.high),
+                ("not determined", not one.identified),
+            )
+            if wrong
+        ]
         figures = [f"{figure:.4g}" for figure in (one.value, one.low, one.high)]
-        table.add_row(name, *figures, f"{UNITS.get(name, 'x operator time')} {mark}".strip())
+        table.add_row(name, *figures, ", ".join([UNITS.get(name, "x operator time"), *marks]))
     console.print(table)
     if found.errors:
         _show_errors(console.print, found)
