@@ -321,7 +321,8 @@ def _cautions(found: Sequence[Candidate]) -> Iterator[str]:
     wide = [one for one in best if one.simulated and one.simulated.half_width_rps
             > WIDE * one.simulated.rate_rps]  # fmt: skip
     if wide:
-        yield f"{len(wide)} intervals are wider than ±10 %: raise --requests before ranking them"
+        many = "intervals are" if len(wide) > 1 else "interval is"
+        yield f"{len(wide)} {many} wider than ±10 %: raise --requests before ranking them"
     bands = sorted({round(one.band_factor, 2) for one in best if one.band_factor > 1.0})
     if bands:
         most = f" to {bands[-1]:.2f}" if len(bands) > 1 else ""
