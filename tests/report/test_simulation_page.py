@@ -6,10 +6,12 @@ import re
 import numpy as np
 import pytest
 
+from tapeout.cli.simulate_show import seconds
 from tapeout.report.charts import simulation as charts
 from tapeout.report.charts import theme
 from tapeout.report.simulation import simulation_html, write_simulation
 from tapeout.report.tables import simulation as tables
+from tapeout.serving.many import ClusterSummary, Served
 from tapeout.serving.objectives import parse_objective
 from tapeout.serving.phases import order_of, phases
 from tapeout.serving.traffic import Trace
@@ -165,3 +167,51 @@ def test_the_file_is_written_whole(result, page, tmp_path):
     write_simulation(result, tmp_path / "deep" / "page.html")
     assert (tmp_path / "deep" / "page.html").read_text(encoding="utf-8") == page
     assert len(list((tmp_path / "deep").iterdir())) == 1
+
+
+def test_goodput_and_attainment_are_left_out_where_no_limit_was_given(made, result):
+    free = made.result_of(made.queue_run(count=300, rate=9.0))
+    names = [
+        [line.cells[0].text for line in tables.load(one.summary).rows] for one in (free, result)
+    ]
+    assert "Goodput" not in names[0]
+    assert "SLO attainment" not in names[0]
+    assert {"Goodput", "SLO attainment"} <= set(names[1])
+
+
+def test_a_failure_is_marked_behind_the_sequences_and_cut_at_the_end_of_the_run(result):
+    line = result.simulation.timeline
+    end_s = float(line.time_s[-1])
+    marks = (charts.Mark(start_s=1.0, end_s=1e9, words="replica 1"),)
+    plain, marked = (charts.sequences_chart(line, "x", one) for one in ((), marks))
+    assert "marks" not in plain.spec["datasets"]
+    (drawn,) = marked.spec["datasets"]["marks"]
+    assert drawn["words"] == "replica 1"
+    assert (drawn["start"], drawn["end"]) == (1.0, pytest.approx(end_s, rel=1e-5))
+    assert "failure of replica 1" in marked.alt
+    assert [one.label for one in marked.legend] == ["running", "waiting", "failure"]
+
+
+def test_the_replicas_by_kind_add_up_in_their_last_row(result):
+    kinds = tuple(
+        Served(
+            name=name, replicas=count, requests=10 * count, busy_fraction=0.5, paid_h=1.0,
+            output_tokens_per_s=5.0, paid_usd=3.0, output_tokens=1_000_000, usd_per_mtok=3.0,
+            starts=1, failures=1,
+        )
+        for name, count in (("a", 2), ("<b>", 1))
+    )  # fmt: skip
+    many = ClusterSummary(router="prefix", kinds=kinds, tries=31, sent_again=1, dropped=0)
+    table = tables.cluster(many, result.summary.attainment)
+    assert [line.cells[1].text for line in table.rows] == ["2", "1", "3"]
+    assert [line.cells[6].text for line in table.rows] == ["3.00", "3.00", "3.00"]
+    assert table.rows[-1].style == "total"
+    assert "31 tries in all" in table.notes[0]
+    assert tables.cluster(None, result.summary.attainment) is None
+
+
+def test_the_terminal_rounds_as_the_page_does(result):
+    found = result.summary.latencies["ttft"]["p90"]
+    table = tables.latencies(result.summary)
+    (ttft,) = (line for line in table.rows if line.cells[0].text == "TTFT")
+    assert seconds(found.value) in {cell.text for cell in ttft.cells}

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from tapeout.cli.figures import number as figure
 from tapeout.cli.figures import safe
-from tapeout.constants import MILLI, PERCENT
 from tapeout.perf import in_words
+from tapeout.report import formats as f
 from tapeout.serving.remarks import warnings
 from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 NARROW = (0, 0, 0, 2)
 NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end", "queue": "queue"}
-NONE = "–"
 
 
 def show(result: SimulationResult) -> None:
@@ -64,28 +62,15 @@ def _headline(result: SimulationResult) -> str:
     )
 
 
-def number(value: float) -> str:
-    """A figure, a dash where there is none.
-
-    Examples
-    --------
-    >>> number(1234.5), number(float("nan"))
-    ('1,234', '–')
-    """
-    return NONE if math.isnan(value) else figure(value)
-
-
 def seconds(value: float) -> str:
-    """A time in the unit that reads best.
+    """A time as on the page; "never" where requests failed.
 
     Examples
     --------
-    >>> seconds(0.0321), seconds(12.345), seconds(float("nan"))
-    ('32.1 ms', '12.35 s', '–')
+    >>> seconds(0.0321), seconds(12.345), seconds(float("nan")), seconds(float("inf"))
+    ('32.1 ms', '12.3 s', '–', 'never')
     """
-    if not math.isfinite(value):
-        return NONE if math.isnan(value) else "never"
-    return f"{number(value / MILLI)} ms" if value < 1.0 else f"{number(value)} s"
+    return "never" if math.isinf(value) else f.seconds(value)
 
 
 def _latencies(console: Console, summary: Summary) -> None:
@@ -124,12 +109,7 @@ def _marked(one: Estimate, check: LimitCheck | None) -> str:
 
 
 def _wide(one: Estimate) -> str:
-    return "" if math.isnan(one.half_width) else f"±{seconds(_two_digits(one.half_width))}"
-
-
-def _two_digits(value: float) -> float:
-    """What an error deserves."""
-    return float(f"{value:.2g}")
+    return "" if math.isnan(one.half_width) else f"±{f.seconds(one.half_width, 2)}"
 
 
 def _limits(console: Console, summary: Summary) -> None:
@@ -150,29 +130,25 @@ def _limits(console: Console, summary: Summary) -> None:
 
 def _share(one: Estimate) -> str:
     if math.isnan(one.value):
-        return NONE
-    wide = "" if math.isnan(one.half_width) else f" ± {_percent(_two_digits(one.half_width))}"
-    return f"{_percent(one.value)}{wide}"
-
-
-def _percent(fraction: float) -> str:
-    return NONE if math.isnan(fraction) else f"{number(fraction / PERCENT)} %"
+        return f.NONE
+    wide = "" if math.isnan(one.half_width) else f" ± {f.percent(one.half_width)}"
+    return f"{f.share(one.value)}{wide}"
 
 
 def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
     summary = result.summary
     window = summary.window
     loop = f", closed loop of {result.setting.in_flight}" if result.setting.in_flight else ""
-    yield "window", f"{number(window.start_s)} to {number(window.end_s)} s{loop}"
+    yield "window", f"{f.number(window.start_s)} to {f.number(window.end_s)} s{loop}"
     if summary.counted is not None and summary.basis is not Basis.WINDOW:
-        of = f"{number(summary.counted.start_s)} to {number(summary.counted.end_s)} s"
+        of = f"{f.number(summary.counted.start_s)} to {f.number(summary.counted.end_s)} s"
         yield "rates served", f"of the {summary.basis.value}, {of}"
     yield (
         "requests/s",
-        f"{number(summary.offered_requests_per_s)} offered,"
-        f" {number(summary.served_requests_per_s)} served"
+        f"{f.number(summary.offered_requests_per_s)} offered,"
+        f" {f.number(summary.served_requests_per_s)} served"
         + (
-            f", {number(summary.goodput_requests_per_s)} within all limits (goodput)"
+            f", {f.number(summary.goodput_requests_per_s)} within all limits (goodput)"
             if summary.checks
             else ""
         ),
@@ -180,38 +156,38 @@ def _load(result: SimulationResult) -> Iterable[tuple[str, str]]:
     yield "in the system", summary.trend.steadiness.value
     yield (
         "output",
-        f"{number(summary.output_tokens_per_s)} tokens/s,"
-        f" {number(summary.output_tokens_per_s_per_chip)} a chip",
+        f"{f.number(summary.output_tokens_per_s)} tokens/s,"
+        f" {f.number(summary.output_tokens_per_s_per_chip)} a chip",
     )
     yield (
         "input",
-        f"{number(summary.input_tokens_per_s)} tokens/s,"
-        f" {number(summary.input_tokens_per_s_per_chip)} a chip",
+        f"{f.number(summary.input_tokens_per_s)} tokens/s,"
+        f" {f.number(summary.input_tokens_per_s_per_chip)} a chip",
     )
     yield "not served", f"{summary.rejected:,} rejected, {summary.unfinished:,} unfinished"
 
 
 def _engine(result: SimulationResult) -> Iterable[tuple[str, str]]:
     use = result.summary.use
-    yield "busy", f"{_percent(use.utilisation_fraction)} of the time"
+    yield "busy", f"{f.percent(use.utilisation_fraction)} of the time"
     yield (
         "running",
-        f"{number(use.running_mean)} sequences on average, {use.running_peak:,} at most",
+        f"{f.number(use.running_mean)} sequences on average, {use.running_peak:,} at most",
     )
     yield (
         "KV cache held",
-        f"{_percent(use.kv_mean_fraction)} on average, {_percent(use.kv_peak_fraction)} at most",
+        f"{f.percent(use.kv_mean_fraction)} on average, {f.percent(use.kv_peak_fraction)} at most",
     )
     yield (
         "preemptions",
-        f"{use.preemptions:,}, {_percent(use.preempted_fraction)} of requests,"
+        f"{use.preemptions:,}, {f.percent(use.preempted_fraction)} of requests,"
         f" {use.discarded_tokens:,} tokens computed again",
     )
-    yield "prefix hits", f"{_percent(use.hit_fraction)} of prompt tokens"
+    yield "prefix hits", f"{f.percent(use.hit_fraction)} of prompt tokens"
     yield (
         "energy",
-        f"{number(use.joule_per_output_token)} J per output token,"
-        f" {number(use.joule_per_request)} J per request, chips alone",
+        f"{f.number(use.joule_per_output_token)} J per output token,"
+        f" {f.number(use.joule_per_request)} J per request, chips alone",
     )
 
 
@@ -230,7 +206,7 @@ def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
     )
     yield (
         "memory",
-        f"{_percent(result.memory_fraction)} of it for the engine, keys in"
+        f"{f.percent(result.memory_fraction)} of it for the engine, keys in"
         f" {result.deployment.placement.formats.kv}, sequences up to {rules.longest:,} tokens",
     )
     cached = "on" if rules.prefix_cache else "off"
@@ -240,7 +216,7 @@ def _settings(result: SimulationResult) -> Iterable[tuple[str, str]]:
     yield "step times", safe(result.timing.name)
     yield (
         "timing error",
-        f"of the step model ±{_percent(_two_digits(factor - 1.0))} {band};"
+        f"of the step model ±{f.percent(factor - 1.0)} {band};"
         " near saturation queueing multiplies it",
     )
 
@@ -271,10 +247,10 @@ def show_cluster(console: Console, cluster: ClusterSummary, attainment: Estimate
             f"  {safe(one.name)}",
             f"{one.replicas:,}",
             f"{one.requests:,}",
-            _percent(one.busy_fraction),
-            number(one.paid_h),
-            number(one.output_tokens_per_s),
-            number(one.usd_per_mtok),
+            f.percent(one.busy_fraction),
+            f.number(one.paid_h),
+            f.number(one.output_tokens_per_s),
+            f.number(one.usd_per_mtok),
             f"{one.failures:,}",
         )
     if len(cluster.kinds) > 1:
@@ -284,9 +260,9 @@ def show_cluster(console: Console, cluster: ClusterSummary, attainment: Estimate
             f"{sum(one.replicas for one in whole):,}",
             f"{sum(one.requests for one in whole):,}",
             "",
-            number(sum(one.paid_h for one in whole)),
-            number(sum(one.output_tokens_per_s for one in whole)),
-            number(cluster.usd_per_mtok),
+            f.number(sum(one.paid_h for one in whole)),
+            f.number(sum(one.output_tokens_per_s for one in whole)),
+            f.number(cluster.usd_per_mtok),
             f"{sum(one.failures for one in whole):,}",
         )
     console.print(table)

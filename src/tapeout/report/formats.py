@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable
 
 from tapeout.constants import GIGA, KILO, MEGA, MILLI, MONTHS_PER_QUARTER, PERCENT, TERA, YEAR_DAYS
-from tapeout.study.verdict import one_digit
 
 DIGITS = 3
 NONE = "–"
 _MINUS = "−"
 _ROUND_PERCENT = 10.0  # from here on a share is printed without decimals
 _LONGEST_DECIMALS = 12
+_NEAR_ONE = 0.9
 
 
 def missing(value: float | None) -> bool:
@@ -151,7 +151,37 @@ def probability(p: float | None) -> str:
     >>> probability(0.1033), probability(0.003), probability(0.99)
     ('0.1', 'under 0.1', 'over 0.9')
     """
+    from tapeout.study.verdict import one_digit  # noqa: PLC0415  a room that is slow to load
+
     return NONE if p is None or missing(p) else one_digit(p)
+
+
+def share(fraction: float | None) -> str:
+    """A share near one, whose distance from one is what matters.
+
+    Examples
+    --------
+    >>> share(0.9962), share(1.0), share(0.871), share(0.99996)
+    ('99.6 %', '100 %', '87 %', '99.996 %')
+    """
+    if fraction is None or missing(fraction) or not _NEAR_ONE < fraction < 1.0:
+        return percent(fraction)
+    return f"{fraction / PERCENT:.{max(1, decimals((1.0 - fraction) / PERCENT, 1))}f} %"
+
+
+def seconds(value: float | None, digits: int = DIGITS) -> str:
+    """A time in the unit that reads best, to so many digits.
+
+    Examples
+    --------
+    >>> seconds(0.0321), seconds(12.345), seconds(float("nan"))
+    ('32.1 ms', '12.3 s', '–')
+    """
+    if value is None or missing(value):
+        return NONE
+    if value < 1.0:
+        return f"{number(value / MILLI, digits)} ms"
+    return f"{number(value, digits)} s"
 
 
 def milliseconds(seconds: float | None) -> str:

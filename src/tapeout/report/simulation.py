@@ -14,7 +14,7 @@ from tapeout.files import write_whole
 from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.charts import simulation as charts
-from tapeout.report.charts.simulation import NAMES, seconds
+from tapeout.report.charts.simulation import NAMES, Mark
 from tapeout.report.content import Block, Bullets, Card, Pair, Section, Tone
 from tapeout.report.page import asset, charts_of, environment, safe_json
 from tapeout.report.runtime import vega_bundle
@@ -88,15 +88,15 @@ def _verdict(summary: Summary) -> str:
     )
     ttft, tpot = summary.latencies["ttft"]["p90"].value, summary.latencies["tpot"]["p90"].value
     reached = (
-        f"{load} nine in ten requests have their first token within {seconds(ttft)}"
-        f" and the next ones every {seconds(tpot)} or faster"
+        f"{load} nine in ten requests have their first token within {f.seconds(ttft)}"
+        f" and the next ones every {f.seconds(tpot)} or faster"
     )
     if f.missing(tpot):
-        reached = f"{load} nine in ten requests have their first token within {seconds(ttft)}"
+        reached = f"{load} nine in ten requests have their first token within {f.seconds(ttft)}"
     if not summary.checks:
         return f"{reached}."
     limits = ", ".join(check.limit.words for check in summary.checks)
-    share = f"{tables.share(summary.attainment.value)} of requests meet all limits ({limits})"
+    share = f"{f.share(summary.attainment.value)} of requests meet all limits ({limits})"
     return f"{reached}; {share}."
 
 
@@ -110,14 +110,14 @@ def _cards(summary: Summary) -> Iterator[Card]:
         found = summary.latencies[name]
         yield Card(
             label=f"{NAMES[name]}, 90th percentile",
-            value=seconds(found["p90"].value),
-            detail=f"median {seconds(found['p50'].value)}, p99 {seconds(found['p99'].value)}",
+            value=f.seconds(found["p90"].value),
+            detail=f"median {f.seconds(found['p50'].value)}, p99 {f.seconds(found['p99'].value)}",
             tone=tones.get((name, 90.0), ""),
         )
     if summary.checks:
         yield Card(
             label="Requests that meet every limit",
-            value=tables.share(summary.attainment.value),
+            value=f.share(summary.attainment.value),
             detail=f"goodput {f.number(summary.goodput_requests_per_s)} requests/s",
             tone="good" if summary.met else "bad",
         )
@@ -142,6 +142,7 @@ def _sections(result: SimulationResult) -> Iterator[Section]:
         tables.limits(summary),
         Pair(blocks=(tables.load(summary), tables.use(summary.use))),
         tables.classes(summary),
+        tables.cluster(result.cluster, summary.attainment),
     ]
     yield Section(
         key="result", title="Result", blocks=tuple(one for one in found if one is not None)
@@ -176,7 +177,9 @@ def _over_time(result: SimulationResult) -> Section:
         title="Over time",
         lead="Sums over all replicas; each point is the state at a moment, not a mean.",
         blocks=(
-            charts.sequences_chart(line, f"{running}, up to {f.integer(peak)} wait"),
+            charts.sequences_chart(
+                line, f"{running}, up to {f.integer(peak)} wait", _failures(result)
+            ),
             charts.cache_chart(
                 line,
                 result.blocks,
@@ -188,6 +191,18 @@ def _over_time(result: SimulationResult) -> Section:
                 f"{f.number(summary.output_tokens_per_s)} output tokens a second in the window",
             ),
         ),
+    )
+
+
+def _failures(result: SimulationResult) -> tuple[Mark, ...]:
+    """Failures as asked for that begin within the run."""
+    if result.cluster is None:
+        return ()
+    end_s = result.simulation.totals.end_s
+    return tuple(
+        Mark(start_s=one.at_s, end_s=one.until_s, words=one.words)
+        for one in result.cluster.failures
+        if one.at_s < end_s
     )
 
 

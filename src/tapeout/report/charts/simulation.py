@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
 
-from tapeout.constants import MILLI, PERCENT
+from tapeout.constants import PERCENT
 from tapeout.report import formats as f
 from tapeout.report.charts import theme
 from tapeout.report.content import Chart, Legend
@@ -27,6 +27,7 @@ ROW_PX = 11
 POINTS = 300  # of a line over time
 LEVELS = 200  # of a distribution
 WIDE = 30.0  # 99th percentile over the first from which an axis is logarithmic
+FAILED = "#b8472a"
 RUNNING, WAITING, HELD, PROMPT, OUTPUT = "#0072b2", "#d55e00", "#009e73", "#8d6cab", "#0072b2"
 PHASE_COLOURS: Mapping[str, str] = {
     QUEUE: "#a9b3be",
@@ -38,21 +39,6 @@ SMALLEST = 1e-6  # of the largest value: below it a logarithmic axis is cut off
 NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "End to end", "queue": "Queue"}
 
 
-def seconds(value: float, digits: int = f.DIGITS) -> str:
-    """A time in the unit that reads best, to so many digits.
-
-    Examples
-    --------
-    >>> seconds(0.0321), seconds(12.345), seconds(float("nan"))
-    ('32.1 ms', '12.3 s', '–')
-    """
-    if f.missing(value):
-        return f.NONE
-    if value < 1.0:
-        return f"{f.number(value / MILLI, digits)} ms"
-    return f"{f.number(value, digits)} s"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
     """A line over time: its words, its colour, its values."""
@@ -62,19 +48,32 @@ class _Line:
     values: Floats
 
 
-def sequences_chart(timeline: Timeline, title: str) -> Chart:
-    """Running and waiting sequences."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A stretch of time that is drawn behind a line: a failure."""
+
+    start_s: float
+    end_s: float
+    words: str
+
+
+def sequences_chart(timeline: Timeline, title: str, marks: Sequence[Mark] = ()) -> Chart:
+    """Running and waiting sequences, failures behind them."""
     lines = (
         _Line(label="running", colour=RUNNING, values=timeline.running),
         _Line(label="waiting", colour=WAITING, values=timeline.waiting),
     )
-    return _over_time("chart-sequences", title, timeline, lines, "Sequences")
+    chart = _over_time(("chart-sequences", title), timeline, lines, "Sequences", marks=marks)
+    if not marks:
+        return chart
+    failed = Legend(label="failure", colour=FAILED)
+    return replace(chart, legend=(*chart.legend, failed))
 
 
 def cache_chart(timeline: Timeline, blocks: int, title: str) -> Chart:
     """Share of the cache blocks that running sequences hold."""
     held = _Line(label="held", colour=HELD, values=timeline.blocks / (blocks * PERCENT))
-    return _over_time("chart-cache", title, timeline, (held,), "KV blocks held, %", top=100.0)
+    return _over_time(("chart-cache", title), timeline, (held,), "KV blocks held, %", top=100.0)
 
 
 def tokens_chart(timeline: Timeline, title: str) -> Chart:
@@ -84,7 +83,7 @@ def tokens_chart(timeline: Timeline, title: str) -> Chart:
         _Line(label="output", colour=OUTPUT, values=timeline.output_tokens / step_s),
         _Line(label="prompt", colour=PROMPT, values=timeline.prompt_tokens / step_s),
     )
-    return _over_time("chart-tokens", title, timeline, lines, "Tokens a second")
+    return _over_time(("chart-tokens", title), timeline, lines, "Tokens a second")
 
 
 def _step_s(timeline: Timeline) -> float:
@@ -106,14 +105,15 @@ def binned(values: Floats, most: int = POINTS) -> Floats:
 
 
 def _over_time(
-    key: str,
-    title: str,
+    named: tuple[str, str],
     timeline: Timeline,
     lines: tuple[_Line, ...],
     axis: str,
     *,
     top: float | None = None,
+    marks: Sequence[Mark] = (),
 ) -> Chart:
+    key, title = named
     at = binned(timeline.time_s)
     rows = [
         {"time": float(time_s), "series": line.label, "colour": line.colour, "value": float(value)}
@@ -126,6 +126,7 @@ def _over_time(
         else f"{line.label}: nothing"
         for line in lines
     )
+    described += "".join(f"; failure of {one.words}" for one in marks)
     scale = alt.Scale(domain=[0.0, top]) if top is not None else alt.Scale(zero=True)
     end = float(timeline.time_s[-1]) if timeline.time_s.size else 1.0
     chart = (
@@ -151,12 +152,36 @@ def _over_time(
         key=key,
         title=title,
         alt=f"{axis} over time. {described}.",
-        spec=theme.finish(chart, HEIGHT, described, main=rows),
+        spec=theme.finish(
+            _marked(chart, marks), HEIGHT, described, main=rows, **_spans(marks, end)
+        ),
         legend=tuple(Legend(label=one.label, colour=one.colour, line=True) for one in lines)
         if len(lines) > 1
         else (),
         height=HEIGHT,
     )
+
+
+def _marked(chart: Any, marks: Sequence[Mark]) -> Any:
+    """A chart with stretches of time behind it."""
+    if not marks:
+        return chart
+    behind = (
+        alt.Chart(theme.data("marks"))
+        .mark_rect(color=FAILED, opacity=0.18)
+        .encode(x="start:Q", x2="end:Q", tooltip=[alt.Tooltip("words:N", title="Failure")])
+    )
+    return alt.layer(behind, chart)
+
+
+def _spans(marks: Sequence[Mark], end_s: float) -> dict[str, list[dict[str, Any]]]:
+    """Data of the marks, cut at the end of the axis; nothing without marks."""
+    rows = [
+        {"start": one.start_s, "end": min(one.end_s, end_s), "words": one.words}
+        for one in marks
+        if one.start_s < end_s
+    ]
+    return {"marks": rows} if marks else {}
 
 
 def distribution_chart(name: str, values: Floats, checks: Sequence[LimitCheck]) -> Chart | None:
@@ -195,9 +220,9 @@ def distribution_chart(name: str, values: Floats, checks: Sequence[LimitCheck]) 
     start = float(np.quantile(known, 0.005)) if logarithmic else 0.0  # a few tiny ones need no room
     ends = [start, float(known[-1]), *(one.limit.limit_s for one in checks)]
     described = (
-        f"half of {known.size:,} requests within {seconds(float(np.quantile(known, 0.5)))}, nine in"
-        f" ten within {seconds(float(np.quantile(known, 0.9)))}, all within"
-        f" {seconds(float(known[-1]))}"
+        f"half of {known.size:,} requests within {f.seconds(float(np.quantile(known, 0.5)))},"
+        f" nine in ten within {f.seconds(float(np.quantile(known, 0.9)))}, all within"
+        f" {f.seconds(float(known[-1]))}"
     )
     return Chart(
         key=f"chart-{name}",
@@ -313,7 +338,7 @@ def requests_chart(found: Sequence[Phase], title: str) -> Chart | None:
         name: sum(phase.end_s - phase.start_s for phase in found if phase.name == name)
         for name in shown
     }
-    described = ", ".join(f"{name} {seconds(spent[name] / len(order))}" for name in shown)
+    described = ", ".join(f"{name} {f.seconds(spent[name] / len(order))}" for name in shown)
     return Chart(
         key="chart-requests",
         title=title,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tapeout.constants import PERCENT
 from tapeout.perf import in_words
 from tapeout.report import formats as f
-from tapeout.report.charts.simulation import NAMES, seconds
-from tapeout.report.content import Cell, Table, Tone, cell, left, right, row
+from tapeout.report.charts.simulation import NAMES
+from tapeout.report.content import Cell, Row, Table, Tone, cell, left, right, row
 from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
 
-NEAR_ONE = 0.9
 ROUNDING = 1e-9  # of sums of times
 
 if TYPE_CHECKING:
     from tapeout.serving.intervals import Estimate
+    from tapeout.serving.many import ClusterSummary
     from tapeout.serving.simulate import SimulationResult
     from tapeout.serving.summary import Distribution, LimitCheck, Summary, Use
 
@@ -32,7 +32,7 @@ def latencies(summary: Summary) -> Table:
         row(
             NAMES[name],
             *(_latency(found[one], tones.get((name, one), "")) for one in STATISTICS),
-            seconds(found.largest_s),
+            f.seconds(found.largest_s),
         )
         for name, found in summary.latencies.items()
     ]
@@ -48,7 +48,7 @@ def latencies(summary: Summary) -> Table:
         notes=(
             "Below a figure half its 95 % confidence interval, from batches of requests; none"
             " where there are too few requests to say.",
-            f"Mean gap between tokens (ITL): {seconds(summary.itl_mean_s)}. Its percentiles would"
+            f"Mean gap between tokens (ITL): {f.seconds(summary.itl_mean_s)}. Its percentiles would"
             " need the time of every token, which a run does not keep; TPOT is the mean gap of"
             " each request.",
         ),
@@ -60,8 +60,8 @@ def _tone(check: LimitCheck) -> Tone:
 
 
 def _latency(one: Estimate, tone: Tone = "") -> Cell:
-    note = "" if f.missing(one.half_width) else f"± {seconds(one.half_width, 2)}"
-    return cell(seconds(one.value), tone, note)
+    note = "" if f.missing(one.half_width) else f"± {f.seconds(one.half_width, 2)}"
+    return cell(f.seconds(one.value), tone, note)
 
 
 def limits(summary: Summary) -> Table | None:
@@ -99,8 +99,7 @@ def load(summary: Summary) -> Table:
     lines = (
         ("Offered", f"{f.number(summary.offered_requests_per_s)} requests/s"),
         ("Served", f"{f.number(summary.served_requests_per_s)} requests/s"),
-        ("Goodput", f"{f.number(summary.goodput_requests_per_s)} requests/s"),
-        ("SLO attainment", _share(summary.attainment)),
+        *_judged(summary),
         ("Output", f"{f.number(summary.output_tokens_per_s)} tokens/s"),
         ("Output per chip", f"{f.number(summary.output_tokens_per_s_per_chip)} tokens/s"),
         ("Input", f"{f.number(summary.input_tokens_per_s)} tokens/s"),
@@ -116,22 +115,19 @@ def load(summary: Summary) -> Table:
     )
 
 
+def _judged(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Goodput and attainment, where there are limits to meet."""
+    if not summary.checks:
+        return ()
+    return (
+        ("Goodput", f"{f.number(summary.goodput_requests_per_s)} requests/s"),
+        ("SLO attainment", _share(summary.attainment)),
+    )
+
+
 def _share(one: Estimate) -> str:
     wide = "" if f.missing(one.half_width) else f" ± {f.percent(one.half_width)}"
-    return f"{share(one.value)}{wide}"
-
-
-def share(fraction: float) -> str:
-    """A share near one, whose distance from one is what matters.
-
-    Examples
-    --------
-    >>> share(0.9962), share(1.0), share(0.871), share(0.99996)
-    ('99.6 %', '100 %', '87 %', '99.996 %')
-    """
-    if f.missing(fraction) or not NEAR_ONE < fraction < 1.0:
-        return f.percent(fraction)
-    return f"{fraction / PERCENT:.{max(1, f.decimals((1.0 - fraction) / PERCENT, 1))}f} %"
+    return f"{f.share(one.value)}{wide}"
 
 
 def use(found: Use) -> Table:
@@ -172,6 +168,13 @@ def classes(summary: Summary) -> Table | None:
     """Classes of traffic; None where there is one."""
     if len(summary.classes) < 2:
         return None
+    table = _all_of_classes(summary)
+    if summary.checks:
+        return table
+    return table.only("class", "requests", "ttft", "tpot", "e2e")
+
+
+def _all_of_classes(summary: Summary) -> Table:
     lines = [
         row(
             one.name,
@@ -197,7 +200,54 @@ def classes(summary: Summary) -> Table | None:
 
 
 def _pair(found: Distribution) -> str:
-    return f"{seconds(found['p50'].value)}, {seconds(found['p90'].value)}"
+    return f"{f.seconds(found['p50'].value)}, {f.seconds(found['p90'].value)}"
+
+
+def cluster(found: ClusterSummary | None, attainment: Estimate) -> Table | None:
+    """Replicas by kind, as on the terminal; None where there was no router."""
+    if found is None:
+        return None
+    lines = [
+        row(
+            one.name, f.integer(one.replicas), f.integer(one.requests),
+            f.percent(one.busy_fraction), f.number(one.paid_h),
+            f.number(one.output_tokens_per_s), f.number(one.usd_per_mtok),
+            f.integer(one.failures),
+        )
+        for one in found.kinds
+    ]  # fmt: skip
+    if len(lines) > 1:
+        lines.append(_all_kinds(found))
+    notes = [
+        f"{found.tries:,} tries in all, {found.sent_again:,} requests more than once,"
+        f" {found.dropped:,} dropped."
+    ]
+    if found.without_failures is not None and not f.missing(attainment.value):
+        without = _share(found.without_failures)
+        notes.append(f"Attainment {_share(attainment)}; without the failures {without}.")
+    return Table(
+        key="cluster",
+        caption=f"Replicas behind the router {found.router}",
+        columns=(
+            left("kind", "Kind"), right("replicas", "Replicas"), right("requests", "Requests"),
+            right("busy", "Busy"), right("paid", "Paid, h"), right("output", "Output tokens/s"),
+            right("usd", "USD/Mtok"), right("failures", "Failures"),
+        ),
+        rows=tuple(lines),
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _all_kinds(found: ClusterSummary) -> Row:
+    whole = found.kinds
+    total = row(
+        "all", f.integer(sum(one.replicas for one in whole)),
+        f.integer(sum(one.requests for one in whole)), "",
+        f.number(sum(one.paid_h for one in whole)),
+        f.number(sum(one.output_tokens_per_s for one in whole)), f.number(found.usd_per_mtok),
+        f.integer(sum(one.failures for one in whole)),
+    )  # fmt: skip
+    return replace(total, style="total")
 
 
 def settings(result: SimulationResult) -> Table:
