@@ -156,6 +156,24 @@ class Limits:
     replicas: int = 1
 
 
+def limits_of(
+    max_sequences: int | None,
+    token_budget: int | None,
+    kv_blocks: int | None,
+    block_tokens: int,
+    *,
+    no_prefix_cache: bool,
+) -> Limits:
+    """Limits that every command about one engine has; others are replaced in them."""
+    return Limits(
+        max_sequences=max_sequences,
+        token_budget=token_budget,
+        kv_blocks=kv_blocks,
+        block_tokens=block_tokens,
+        prefix_cache=not no_prefix_cache,
+    )
+
+
 def deployment_of(placement: Placement, limits: Limits) -> Deployment:
     """Put a placement under an engine.
 

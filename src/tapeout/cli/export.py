@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,13 +87,12 @@ def vllm(
     from tapeout.serving.export import vllm_command  # noqa: PLC0415
 
     placement = d.placement_of(names, chip, parallelism, precision, overlay)
-    limits = d.Limits(
+    limits = d.limits_of(
+        max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
+    )
+    limits = replace(
+        limits,
         policy=policy,
-        max_sequences=max_num_seqs,
-        token_budget=max_num_batched_tokens,
-        kv_blocks=kv_blocks,
-        block_tokens=block_size,
-        prefix_cache=not no_prefix_cache,
         memory_fraction=gpu_memory_utilization,
         max_model_len=max_model_len,
         draft_tokens=draft_tokens,
@@ -140,12 +140,8 @@ def sglang(
     from tapeout.serving.export import sglang_command  # noqa: PLC0415
 
     placement = d.placement_of(names, chip, parallelism, precision, overlay)
-    limits = d.Limits(
-        max_sequences=max_num_seqs,
-        token_budget=max_num_batched_tokens,
-        kv_blocks=kv_blocks,
-        block_tokens=block_size,
-        prefix_cache=not no_prefix_cache,
+    limits = d.limits_of(
+        max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
     )
     wanted = _wanted(
         hf_model,
@@ -209,14 +205,10 @@ def kubernetes(
 
         raise UnknownNameError("engine", engine, makers)
     placement = d.placement_of(names, chip, parallelism, precision, overlay)
-    limits = d.Limits(
-        max_sequences=max_num_seqs,
-        token_budget=max_num_batched_tokens,
-        kv_blocks=kv_blocks,
-        block_tokens=block_size,
-        prefix_cache=not no_prefix_cache,
-        replicas=replicas,
+    limits = d.limits_of(
+        max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
     )
+    limits = replace(limits, replicas=replicas)
     deployment = d.deployment_of(placement, limits)
     wanted = _wanted(
         hf_model, quantized=quantized, max_model_len=max_model_len, kv_role=kv_role, port=port

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,14 +73,10 @@ def fit(
 
     columns = _columns(column or [])
     placement = d.placement_of(names, chip, parallelism, precision, overlay)
-    limits = d.Limits(
-        policy=policy,
-        max_sequences=max_num_seqs,
-        token_budget=max_num_batched_tokens,
-        kv_blocks=kv_blocks,
-        block_tokens=block_size,
-        prefix_cache=not no_prefix_cache,
+    limits = d.limits_of(
+        max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
     )
+    limits = replace(limits, policy=policy)
     read = read_log(log, columns=columns, skip_bad=skip_bad)
     deployment = d.deployment_of(placement, limits)
     with _bar(show=not quiet and not as_json) as tell:

@@ -301,9 +301,9 @@ def _show(
 
 def _asked_words(asked: Asked, stream: Stream, slo: str, seed: int) -> str:
     """What was searched for, in a line."""
-    from tapeout.serving.search.streams import lengths_of  # noqa: PLC0415
+    from tapeout.serving.search.streams import mean_lengths  # noqa: PLC0415
 
-    means = lengths_of(stream.take(min(TRIED, stream.most)))
+    means = mean_lengths(stream.take(min(TRIED, stream.most)))
     what = printable(str(asked.path)) if asked.path else "drawn requests"
     shared = f" (at most {means.cached / means.input:.0%} shared)" if means.cached else ""
     return (

@@ -284,12 +284,7 @@ def burst_closed_loop(
     MissingFieldError
         As the timing model.
     """
-    counts = [max(1, round(float(n))) for n in np.atleast_1d(concurrency)]
-    policies = [policy] * len(counts) if isinstance(policy, EnginePolicy) else list(policy)
-    if not 0.0 <= spread < 1.0:
-        raise InfeasibleError(f"lengths spread by {spread:g} of their mean; give 0 to below 1")
-    if len(policies) != len(counts):
-        raise InfeasibleError(f"{len(policies)} policies for {len(counts)} points; give one each")
+    counts, policies = loop_points(spread, concurrency, policy)
     most = max_sequences(placement, lengths.context) // placement.data_parallel
     tables: dict[int, StepTables] = {}
     runs = []
@@ -302,6 +297,25 @@ def burst_closed_loop(
         table, requests = tables[rule.token_budget], loop_requests(lengths, spread, count)
         runs.append(run_burst(table, requests, held, ranks=placement.data_parallel))
     return _prediction(model, placement, lengths, runs)
+
+
+def loop_points(
+    spread: float, concurrency: Floats, policy: EnginePolicy | Sequence[EnginePolicy]
+) -> tuple[list[int], list[EnginePolicy]]:
+    """Requests in flight and policy of every point.
+
+    Raises
+    ------
+    InfeasibleError
+        A spread outside 0 to 1, or another number of policies than points.
+    """
+    counts = [max(1, round(float(n))) for n in np.atleast_1d(concurrency)]
+    policies = [policy] * len(counts) if isinstance(policy, EnginePolicy) else list(policy)
+    if not 0.0 <= spread < 1.0:
+        raise InfeasibleError(f"lengths spread by {spread:g} of their mean; give 0 to below 1")
+    if len(policies) != len(counts):
+        raise InfeasibleError(f"{len(policies)} policies for {len(counts)} points; give one each")
+    return counts, policies
 
 
 def loop_requests(lengths: Lengths, spread: float, in_flight: int) -> Requests:

@@ -45,12 +45,8 @@ def steady_capacity(
     InfeasibleError
         Traffic and objectives of different number.
     """
-    if len(traffic) != len(slo):
-        raise InfeasibleError(
-            f"{len(traffic)} classes of traffic but {len(slo)} objectives; give one for each class"
-        )
     chosen = options or CapacityOptions()
-    models = [load_model(one.model) for one in traffic]
+    models = models_of(traffic, slo)
     grid = [
         [
             _cell(entry, model, one, limit, chosen)
@@ -59,6 +55,23 @@ def steady_capacity(
         for entry in silicon.values()
     ]
     return _table(tuple(silicon), tuple(one.name for one in traffic), grid)
+
+
+def models_of(traffic: Sequence[Traffic], slo: Sequence[Slo]) -> list[ModelArchitecture]:
+    """Model of every class of traffic.
+
+    Raises
+    ------
+    UnknownNameError
+        A model that is in no list.
+    InfeasibleError
+        Traffic and objectives of different number.
+    """
+    if len(traffic) != len(slo):
+        raise InfeasibleError(
+            f"{len(traffic)} classes of traffic but {len(slo)} objectives; give one for each class"
+        )
+    return [load_model(one.model) for one in traffic]
 
 
 def _cell(

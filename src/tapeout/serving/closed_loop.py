@@ -17,10 +17,10 @@ from math import ceil
 
 import numpy as np
 
-from tapeout.errors import DoesNotFitError, InfeasibleError
+from tapeout.errors import DoesNotFitError
 from tapeout.numerics import Floats, Ints
 from tapeout.perf import Placement, TimingModel, max_sequences
-from tapeout.serving.burst import EnginePolicy, Requests, loop_requests
+from tapeout.serving.burst import EnginePolicy, Requests, loop_points, loop_requests
 from tapeout.serving.cases import Prediction, closed_loop
 from tapeout.serving.engine.capacity import kv_capacity
 from tapeout.serving.engine.job import Job, prepare
@@ -137,12 +137,7 @@ def simulated_closed_loop(
     MissingFieldError
         As the timing model.
     """
-    counts = [max(1, round(float(n))) for n in np.atleast_1d(concurrency)]
-    policies = [policy] * len(counts) if isinstance(policy, EnginePolicy) else list(policy)
-    if not 0.0 <= spread < 1.0:
-        raise InfeasibleError(f"lengths spread by {spread:g} of their mean; give 0 to below 1")
-    if len(policies) != len(counts):
-        raise InfeasibleError(f"{len(policies)} policies for {len(counts)} points; give one each")
+    counts, policies = loop_points(spread, concurrency, policy)
     loop = _Loop(model=model, placement=placement, lengths=lengths, tables=_tables())
     mixture = closed_loop(model, placement, lengths, np.array(counts, dtype=float))
     runs = [

@@ -27,7 +27,7 @@ from tapeout.serving.search import (
 from tapeout.serving.search.max_load import MaxLoad
 from tapeout.serving.search.rows import columns
 from tapeout.serving.search.screen import screen, screened_rate
-from tapeout.serving.search.streams import lengths_of
+from tapeout.serving.search.streams import mean_lengths
 from tapeout.serving.steady import Lengths
 from tapeout.serving.types import Deployment
 from tapeout.workload import Traffic, load_model
@@ -120,11 +120,11 @@ def shared_stream(share):
 
 def test_shared_prefixes_are_cached_tokens_of_the_screen_at_most_as_an_unbounded_cache_has_them():
     trace = shared_stream(0.5).take(2000)
-    plain, cached = lengths_of(trace, cached=False), lengths_of(trace)
+    plain, cached = mean_lengths(trace, cached=False), mean_lengths(trace)
     assert plain.cached == 0.0
     assert cached.input == pytest.approx(plain.input)
     assert cached.cached / cached.input == pytest.approx(0.5, abs=0.03)  # full blocks of 16
-    assert lengths_of(STREAM.take(100)).cached == 0.0
+    assert mean_lengths(STREAM.take(100)).cached == 0.0
 
 
 @pytest.mark.usefixtures("simulated")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tapeout.chip.types import ChipSpec
-from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, Outcome
+from tapeout.errors import DoesNotFitError, MissingFieldError, Outcome
 from tapeout.fabric import System, usual_system
 from tapeout.perf import Placement, in_words, placements, serving_formats
+from tapeout.serving.capacity import models_of
 from tapeout.serving.engine.defaults import engine_defaults
 from tapeout.serving.objectives import objective_of
 from tapeout.serving.points import CapacityOptions
@@ -26,7 +27,7 @@ from tapeout.serving.search.screen import Screened, cap_of, screen
 from tapeout.serving.search.streams import stream_of_means
 from tapeout.serving.steady import lengths_of, steady_state
 from tapeout.serving.types import CapacityTable, Deployment, Slo
-from tapeout.workload import ModelArchitecture, Traffic, load_model
+from tapeout.workload import ModelArchitecture, Traffic
 
 METHOD = "simulated"
 
@@ -105,12 +106,8 @@ def simulated_capacity(
     InfeasibleError
         Traffic and objectives of different number.
     """
-    if len(traffic) != len(slo):
-        raise InfeasibleError(
-            f"{len(traffic)} classes of traffic but {len(slo)} objectives; give one for each class"
-        )
     chosen = options or SimulatedOptions()
-    models = [load_model(one.model) for one in traffic]
+    models = models_of(traffic, slo)
     grid: list[list[_Cell]] = []
     total = max(len(silicon) * len(traffic), 1)
     for entry in silicon.values():

@@ -17,7 +17,7 @@ from tapeout.serving.replicas import silent
 from tapeout.serving.search.max_load import TRIAL_REQUESTS, MaxLoad, SearchOptions, max_load
 from tapeout.serving.search.prices import Price
 from tapeout.serving.search.screen import Screened, cap_of, screen
-from tapeout.serving.search.streams import Stream, lengths_of
+from tapeout.serving.search.streams import Stream, mean_lengths
 from tapeout.serving.steady import Lengths
 from tapeout.serving.traffic.trace import Trace
 from tapeout.serving.types import Deployment
@@ -221,7 +221,7 @@ def _of_system(
     usual = engine_defaults(system.chip)
     alike: dict[Lengths, list[Policy]] = {}  # those that cache alike are screened once
     for policy in map(policy_named, space.policies):
-        alike.setdefault(lengths_of(trial, cached=_caches(policy)), []).append(policy)
+        alike.setdefault(mean_lengths(trial, cached=_caches(policy)), []).append(policy)
     for precision in space.precisions:
         formats = serving_formats(system.chip, model, precision, stack=STACK)
         for placement in placements(

@@ -24,7 +24,7 @@ from tapeout.serving.replicas import Task, run_split, silent
 from tapeout.serving.search.bracket import Level, Root, root_of
 from tapeout.serving.search.probes import FILL, LONGEST_CUT, Judge, Probe
 from tapeout.serving.search.screen import screened_rate
-from tapeout.serving.search.streams import Stream, at_rate, lengths_of
+from tapeout.serving.search.streams import Stream, at_rate, mean_lengths
 from tapeout.serving.traffic.scaling import take
 from tapeout.serving.traffic.trace import Trace
 from tapeout.serving.types import Deployment
@@ -187,7 +187,7 @@ def max_load(
         front=front,
         replicas=deployment.replicas,
     )
-    lengths = lengths_of(trial, cached=found.rules.prefix_cache)
+    lengths = mean_lengths(trial, cached=found.rules.prefix_cache)
     steady = screened_rate(deployment, found.rules, lengths, objective, chosen.model)
     answer = search_rate(task, stream, objective, chips, steady, chosen)
     # The steady state knows neither drafts nor a calibration: it is a guess then, no comparison.

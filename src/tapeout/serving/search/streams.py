@@ -121,7 +121,7 @@ def stream_of_means(
     return DrawnStream(spec, seed)
 
 
-def lengths_of(trace: Trace, *, cached: bool = True) -> Lengths:
+def mean_lengths(trace: Trace, *, cached: bool = True) -> Lengths:
     """Mean tokens of a request, as the steady state takes them.
 
     Parameters
