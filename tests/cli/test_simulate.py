@@ -266,7 +266,7 @@ def test_the_help_has_examples_that_parse():
     found = re.findall(
         r"tapeout simulate (.*?)(?=tapeout simulate|\Z)", simulate.__doc__, re.DOTALL
     )
-    assert len(found) == 8
+    assert len(found) == 7
     known = set(re.findall(r"--[a-z-]+", " ".join(text.split())))
     for line in found:
         options = [one for one in shlex.split(line) if one.startswith("--")]

@@ -48,9 +48,8 @@ def simulate(
     acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03, router: many.Router = "",
     information_age: many.InformationAge = 0.0, autoscale: many.Autoscale = "",
     admission: many.Admission = "", fail: many.Fail = None, also: many.Also = None,
-    usd_per_chip_hour: many.Price = 0.0,
     usd_per_hour: many.OldPrice = None,  # noqa: ARG001 - refused before
-    calibration: o.Calibration = None, slo: o.Slo = "",
+    usd_per_chip_hour: many.Price = 0.0, calibration: o.Calibration = None, slo: o.Slo = "",
     max_load: o.MaxLoad = False, attainment: o.Attainment = 0.0, warm_up: o.WarmUp = 0.0,
     seed: o.Seed = 0, roofline: o.Roofline = False, overlay: o.Overlay = None, out: o.Out = None,
     report: o.Report = None, chrome_trace: o.ChromeTrace = None, as_json: o.Json = False,
@@ -70,12 +69,9 @@ def simulate(
 
       tapeout simulate --chip h100 --model llama-3.1-8b --rate 9 --prefill-replicas 2 --drafts 3
 
-      tapeout simulate --chip h100 --model llama-3.1-8b --max-load --slo ttft_p90=1,tpot_p90=0.05
+      tapeout simulate --chip h100 --model llama-3.1-8b --max-load --rate 300 --slo ttft_p90=1
 
-      tapeout simulate --chip h100 --model llama-3.1-8b --max-load --rate 900 --slo ttft_p90=1
-
-      tapeout simulate --chip h100 --model llama-3.1-8b --replicas 4 --rate 40 --router prefix
-      --fail at=20,until=40,replica=3 --slo ttft_p90=2
+      tapeout simulate --chip h100 --model llama-3.1-8b --rate 40 --replicas 4 --router prefix
     """
     files = _Files(out=out, report=report, chrome_trace=chrome_trace)
     limits: dict[str, object] = {
@@ -96,9 +92,8 @@ def simulate(
     )  # fmt: skip
     given = many.Given(
         router=router, autoscale=autoscale, fail=tuple(fail or ()), admission=admission,
-        also=tuple(also or ()), information_age_s=information_age,
-        usd_per_chip_hour=usd_per_chip_hour,
-        by_client=by_client, limited="ttft" in slo or "tpot" in slo, chip=chip,
+        also=tuple(also or ()), information_age_s=information_age, by_client=by_client, chip=chip,
+        usd_per_chip_hour=usd_per_chip_hour, limited="ttft" in slo or "tpot" in slo,
     )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
     try:
