@@ -39,13 +39,16 @@ class Estimate:
 NOTHING = Estimate(value=float("nan"))
 
 
-def mean(values: Floats) -> Estimate:
+def mean(values: Floats, most_batches: int = MOST_BATCHES) -> Estimate:
     """Mean of values in order of arrival.
 
     Parameters
     ----------
     values : array, shape (request,)
         Finite, in order of arrival.
+    most_batches : int
+        Fewer than `MOST_BATCHES` where batches have to be long; below `LEAST_BATCHES` the half
+        width is nan.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def mean(values: Floats) -> Estimate:
     if not values.size:
         return NOTHING
     centre = float(values.mean())
-    count = _batches(values.size, LEAST_BATCH)
+    count = _batches(values.size, LEAST_BATCH, most_batches)
     if not count:
         return Estimate(value=centre)
     found = np.array([part.mean() for part in np.array_split(values, count)])
@@ -100,9 +103,9 @@ def percentile(values: Floats, percent: float) -> Estimate:
     return Estimate(value=centre, half_width=_half_width(found, centre))
 
 
-def _batches(size: int, least: int) -> int:
+def _batches(size: int, least: int, most: int = MOST_BATCHES) -> int:
     """Number of batches, 0 where there would be too few."""
-    count = min(MOST_BATCHES, size // least)
+    count = min(most, size // least)
     return count if count >= LEAST_BATCHES else 0
 
 

@@ -211,7 +211,7 @@ def test_of_several_crossings_the_lowest_is_taken_and_the_others_are_counted():
     for rate in (3.0, 4.2, 6.0, 9.0):
         level.at(rate)
     assert (level.low.rate_rps, level.high.rate_rps, level.anomalies) == (3.0, 4.2, 1)
-    level.bisect(0.01)
+    level.narrow(0.01)
     assert level.high.rate_rps == pytest.approx(4.0, rel=0.01)
 
 
@@ -219,7 +219,7 @@ def test_of_several_crossings_the_lowest_is_taken_and_the_others_are_counted():
 def test_a_power_law_is_solved_to_its_root_and_error(guess):
     level = Level(run=lambda rate: probe(rate, (rate / 7.0) ** 5))
     assert level.bracket(guess, 0.25, 1e-6)
-    level.bisect(0.02)
+    level.narrow(0.02)
     root = root_of(level, 0.0)
     assert root.rate_rps == pytest.approx(7.0, rel=1e-3)
     assert 0.1 / 5.0 * 0.9 < root.log_half_width < 0.1 / 5.0 * 2.5

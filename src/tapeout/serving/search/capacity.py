@@ -30,6 +30,8 @@ from tapeout.serving.types import CapacityTable, Deployment, Slo
 from tapeout.workload import ModelArchitecture, Traffic
 
 METHOD = "simulated"
+COARSE = SearchOptions(precision=0.03, first_requests=1000, cpu_s=0.3)
+"""A table has dozens of cells, and the error of the step times is several times this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,8 @@ class SimulatedOptions:
     """
 
     base: CapacityOptions = field(default_factory=CapacityOptions)
-    search: SearchOptions = field(default_factory=SearchOptions)
-    close: float = 0.1
+    search: SearchOptions = COARSE
+    close: float = 0.03
     most: int = 2
     cached: bool = True
     tell: Callable[[str, float], None] = silent

@@ -7,7 +7,7 @@ closer together or farther apart (common random numbers). docs/search.md has the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -31,19 +31,22 @@ from tapeout.serving.types import Deployment
 
 NAN = float("nan")
 _Z95 = NormalDist().inv_cdf(0.5 + 0.5 * CONFIDENCE)
-_T95 = 3.182446305284263  # quantile 0.975 of Student's t with PARTS - 1 = 3 degrees of freedom
 FIRST_STEP = 0.25  # by which the steady state's rate is first changed
 NARROW = 0.05  # width of the bracket of the first level, in logs
 WIDE = 0.03  # first step of a later level, at most
-INTERPOLATED = 2.0  # precisions between the ends of a bracket in which the burden is interpolated
+LEAST_BRACKET = 0.01  # log of the rate; closer probes add nothing to interpolation
+INTERPOLATED = 3.0  # precisions between the ends of a bracket in which the burden is interpolated
+SECOND_SHARE = 5  # of what the last level may take: the time of the second, at most
+PROBES = 2.5  # of a later level, on average
+SAFETY = 2.0  # requests over what the square root law says, as the error itself is estimated
+STEP_CPU_S, RANK_CPU_S = 2.5e-6, 0.6e-6  # of an engine step, and of each of its ranks; measured
+REQUEST_CPU_S = 1e-6
 ALONE_REQUESTS = 300
 ALONE_SHARE = 1.0 / 16.0  # of the first guess: below it one request alone is tried
 LOWEST_SHARE = 1e-4  # of the first guess: what is not met here is not met
-SECOND_REQUESTS = 12_000  # of the level whose answer may be final
-GROWTH = 2  # times as many requests on a further level, at least
-PARTS = 4  # of the stream, whose own rates give the interval
-LEAST_PART = 500  # requests
-PART_STEP, PART_WIDTH = 0.06, 0.04  # first step, and width of the bracket in logs
+SECOND_REQUESTS = 12_000  # of the level that says how long the last one has to be
+LEAST_GROWTH = 1.3  # below this a last level is not worth its time
+ROOM = 1.5  # times the requests with which the warm-up takes all that it may
 TRIAL_REQUESTS = 2000  # of the stream, whose means the steady state takes
 
 
@@ -57,11 +60,14 @@ class SearchOptions:
     attainment : float
         Share of requests that must meet every limit at once; 0: each limit at its percentile.
     precision : float
-        Of the rate at which these requests just meet the objective, over the rate; runs are made
-        longer until the 95 % interval is as narrow too, or `most_requests` is reached, which is
-        soon by default.
+        Half the 95 % interval over the rate that is aimed at: the length of the last runs follows
+        from the error of shorter ones, as far as `most_requests` and `cpu_s` allow. It is not
+        made longer on sight of its own error, which would favour errors that are too small.
     first_requests, most_requests : int
         Of a run: of the first level, and of the longest one.
+    cpu_s : float
+        What the last level may take, estimated from the steps of shorter runs and so the same on
+        every machine; a run is never shorter than the first level wants it. [s]
     warm_up_s : float
         Least time left out of a run. [s]
     seed : int
@@ -76,7 +82,8 @@ class SearchOptions:
     attainment: float = 0.0
     precision: float = 0.01
     first_requests: int = 2_000
-    most_requests: int = SECOND_REQUESTS
+    most_requests: int = 400_000
+    cpu_s: float = 1.4
     warm_up_s: float = 0.0
     seed: int = 0
     adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
@@ -246,6 +253,7 @@ class _Search:
         self.drawn: Trace | None = None
         self.simulated = 0
         self.anomalies = 0
+        self.level: Level | None = None  # the latest after the first
 
     def answer(self, guess_rps: float) -> MaxLoad:
         """Search from a first guess."""
@@ -261,43 +269,35 @@ class _Search:
                 steady_rps=steady,
                 simulated_requests=self.simulated,
             )
-        root = self._root(level)
-        requests = min(max(SECOND_REQUESTS, level.probes[-1].requests), most)
-        while True:
+        for requests in self._lengths(level, most):
             self.options.tell("search", requests / most)
-            level = self._narrower(root, requests)
-            root = self._spread(self._root(level), level, requests)
-            if root.log_half_width <= self.options.precision or requests == most:
-                return self._described(root, level, steady)
-            requests = self._more(root, requests, most)
+            level = self._narrower(self._root(level), requests)
+        return self._described(self._root(level), level, steady)
 
-    def _spread(self, root: Root, level: Level, requests: int) -> Root:
-        """Put the spread of the rates of parts of the stream into the error, if it is larger.
+    def _lengths(self, first: Level, most: int) -> Iterator[int]:
+        """Requests of the second and of the last level; `first` is the level before them."""
+        before = first.probes[-1].requests
+        second = min(max(min(SECOND_REQUESTS, self._affordable(first) // SECOND_SHARE), before), most)
+        if second > LEAST_GROWTH * before or second == most:
+            yield second
+        level, root = self.level or first, self._root(self.level or first)
+        error, done = root.log_half_width, level.probes[-1].requests
+        wanted = math.inf
+        if math.isfinite(error):
+            wanted = SAFETY * done * (error / self.options.precision) ** 2
+        # At least half of what there is time for: a small error may be small by chance.
+        affordable = self._affordable(level)
+        last = int(min(max(wanted, affordable / 2.0), affordable, most))
+        if last > LEAST_GROWTH * done:
+            yield last
 
-        Where the burden jumps within a few per cent, its slope says nothing of how the rate moves
-        from one stream to another; parts do. They start empty, so they are independent. Parts in
-        which the engine would hardly fill up say nothing: then the error is unknown.
-        """
-        size = requests // PARTS
+    def _affordable(self, level: Level) -> int:
+        """Requests of every run of a level within the CPU time that one may take."""
         low = level.low
-        if size < LEAST_PART:
-            return root
-        if low is not None and size < self._enough(low) / 2:
-            return replace(root, log_half_width=NAN)
-        whole = self._stream(requests)
-        logs = []
-        for number in range(PARTS):
-            part = take(whole, np.arange(number * size, (number + 1) * size))
-            part = replace(part, arrival_s=part.arrival_s - float(part.arrival_s[0]))
-            level = Level(run=self._runner(part))
-            if level.bracket(root.rate_rps, PART_STEP, root.rate_rps * ALONE_SHARE):
-                level.bisect(PART_WIDTH)
-                logs.append(math.log(self._root(level).rate_rps))
-        if len(logs) < PARTS:
-            return replace(root, log_half_width=NAN)
-        error = float(np.std(logs, ddof=1)) / math.sqrt(PARTS) * _T95
-        known = root.log_half_width
-        return replace(root, log_half_width=max(error, known if math.isfinite(known) else 0.0))
+        assert low is not None
+        steps = STEP_CPU_S + RANK_CPU_S * self.task.rules.ranks
+        spent_s = low.simulation.totals.steps * steps + low.requests * REQUEST_CPU_S
+        return int(low.requests * self.options.cpu_s / (PROBES * spent_s))
 
     def _first(self, guess: float, requests: int, most: int) -> Level | Outcome:
         """Bracket from the guess, with more requests where they stay longer than the run."""
@@ -313,7 +313,7 @@ class _Search:
                     return missed
                 if not level.bracket(guess * ALONE_SHARE, 1.0, guess * LOWEST_SHARE):
                     return self._outcome(level.probes[-1])
-            level.bisect(NARROW)
+            level.narrow(NARROW)
             low = level.low
             assert low is not None
             if not low.short or requests == most:
@@ -322,8 +322,8 @@ class _Search:
 
     @staticmethod
     def _enough(probe: Probe) -> int:
-        """Requests with which the warm-up takes half of what it may of the run."""
-        return int(2.0 * FILL * probe.stay_s * probe.rate_rps / LONGEST_CUT)
+        """Requests with which the warm-up takes less than it may of the run."""
+        return int(ROOM * FILL * probe.stay_s * probe.rate_rps / LONGEST_CUT)
 
     def _alone(self, guess: float) -> Outcome | None:
         """Outcome if requests that never meet miss the objective."""
@@ -340,20 +340,16 @@ class _Search:
 
     def _narrower(self, root: Root, requests: int) -> Level:
         """Bracket around what fewer requests gave, as wide as their error."""
-        level = self._level(requests)
+        level = self.level = self._level(requests)
         error = root.log_half_width
+        finest = max(self.options.precision, LEAST_BRACKET)
+        width = finest * (1.0 if root.unstable else INTERPOLATED)
+        if not root.unstable:
+            level.approach(root.rate_rps, root.slope, width)
         step = min(max(error if math.isfinite(error) else WIDE, self.options.precision), WIDE)
         level.bracket(root.rate_rps, step, root.rate_rps * LOWEST_SHARE)
-        level.bisect(self.options.precision * (1.0 if root.unstable else INTERPOLATED))
+        level.narrow(width)
         return level
-
-    def _more(self, root: Root, requests: int, most: int) -> int:
-        """Requests of the next level: the square root law, at least twice as many."""
-        error = root.log_half_width
-        if not math.isfinite(error):
-            return min(GROWTH * requests, most)
-        wanted = requests * (error / self.options.precision) ** 2
-        return min(max(int(wanted), GROWTH * requests), most)
 
     def _stream(self, requests: int) -> Trace:
         """First so many requests; the longest stream is drawn once."""

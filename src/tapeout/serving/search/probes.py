@@ -21,7 +21,7 @@ import numpy as np
 from tapeout.constants import PERCENT
 from tapeout.numerics import Floats
 from tapeout.serving.engine.types import RequestTable, Simulation
-from tapeout.serving.intervals import mean
+from tapeout.serving.intervals import LEAST_BATCHES, MOST_BATCHES, mean
 from tapeout.serving.metrics import latencies_s
 from tapeout.serving.objectives import Flags, Limit, Objective, meets
 from tapeout.serving.traffic.trace import Trace
@@ -32,6 +32,8 @@ FILL = 2.0  # times a request stays, left out at the beginning where that is lon
 LONGEST_CUT = 0.5  # of the arrivals: more warm-up than this and the run is too short
 GROWTH = 0.005  # of the arrivals that may queue up: half the precision of the answer
 GROWTH_REQUESTS = 5.0
+BATCH_STAYS = 8.0  # times in the engine that a batch lasts, to be nearly independent
+LEAST_STAYS = 2.0  # of the fewest batches; shorter ones say nothing
 STABILITY = "stability"
 ATTAINMENT = "attainment"
 
@@ -58,12 +60,15 @@ class Burden:
         Share of requests that miss it over the share that may.
     half_width : float
         Of the 95 % interval; nan where it is unknown.
+    allowed : float
+        Share that may miss; 0: not known.
     """
 
     name: str
     metric: str
     value: float
     half_width: float
+    allowed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +132,8 @@ class Judge:
         requests = simulation.requests
         window, stay_s, short = self._window(simulation)
         inside = _inside(requests, window)
-        burdens = tuple(self._burdens(requests, trace, inside))
+        batches = _batches(window.length_s / stay_s) if stay_s > 0.0 else MOST_BATCHES
+        burdens = tuple(self._burdens(requests, trace, inside, batches))
         if _grows(requests, window):
             verdict = Verdict.UNSTABLE
         else:
@@ -162,7 +168,9 @@ class Judge:
         )
         return (whole if whole.burst else window), stay_s, short
 
-    def _burdens(self, requests: RequestTable, trace: Trace, inside: Flags) -> Iterator[Burden]:
+    def _burdens(
+        self, requests: RequestTable, trace: Trace, inside: Flags, batches: int
+    ) -> Iterator[Burden]:
         place = np.flatnonzero(inside)
         place = place[np.argsort(requests.arrival_s[place], kind="stable")]
         latency = {name: values[place] for name, values in latencies_s(requests).items()}
@@ -177,14 +185,22 @@ class Judge:
                 own = label == number
                 parts = {key: values[own] for key, values in latency.items()}
                 met[own] = meets(self.objective.of(name), parts, done[own])
-            yield _burden(ATTAINMENT, "", ~met, 1.0 - self.attainment)
+            yield _burden((ATTAINMENT, ""), ~met, 1.0 - self.attainment, batches)
             return
         for limit in self.objective.limits:
             own = np.zeros(place.size, np.bool_)
             for number, name in enumerate(names):
                 own |= (label == number) & (limit in self.objective.of(name))
             missed = _missed(limit, latency[limit.metric][own], done[own])
-            yield _burden(limit.words, limit.metric, missed, 1.0 - limit.percentile * PERCENT)
+            allowed = 1.0 - limit.percentile * PERCENT
+            yield _burden((limit.words, limit.metric), missed, allowed, batches)
+
+
+def _batches(stays: float) -> int:
+    """Batches of a window that lasts so many times as a request stays; 0 where it is too short."""
+    if stays < LEAST_STAYS * LEAST_BATCHES:
+        return 0
+    return int(min(max(stays / BATCH_STAYS, LEAST_BATCHES), MOST_BATCHES))
 
 
 def _missed(limit: Limit, values: Floats, done: Flags) -> Flags:
@@ -194,10 +210,10 @@ def _missed(limit: Limit, values: Floats, done: Flags) -> Flags:
     return missed
 
 
-def _burden(name: str, metric: str, missed: Flags, allowed: float) -> Burden:
-    found = mean(missed.astype(float))
+def _burden(named: tuple[str, str], missed: Flags, allowed: float, batches: int) -> Burden:
+    found = mean(missed.astype(float), batches)
     value = 0.0 if np.isnan(found.value) else found.value / allowed
-    return Burden(name=name, metric=metric, value=value, half_width=found.half_width / allowed)
+    return Burden(name=named[0], metric=named[1], value=value, half_width=found.half_width / allowed, allowed=allowed)
 
 
 def _inside(requests: RequestTable, window: Window) -> Flags:
@@ -206,11 +222,26 @@ def _inside(requests: RequestTable, window: Window) -> Flags:
 
 
 def _grows(requests: RequestTable, window: Window) -> bool:
-    """Whether more requests queue up than half the precision of the answer can hide."""
+    """Whether more requests pile up than half the precision of the answer can hide.
+
+    The trend is of all that are in the engine. Below its capacity their number swings as widely as
+    its mean, and slowly, so a rise by less than the mean is no growth: where a run is overloaded
+    by a share of its arrivals, the rise is nearly twice the mean.
+    """
     if window.burst:
         return True
     trend = trend_of(requests, window)
     arrivals = int(_inside(requests, window).sum())
-    if np.isnan(trend.growth) or trend.growth <= max(GROWTH_REQUESTS, GROWTH * arrivals):
+    least = max(GROWTH_REQUESTS, GROWTH * arrivals, _held(requests, window))
+    if np.isnan(trend.growth) or trend.growth <= least:
         return False
     return trend.slope_per_s > SIGNIFICANT * trend.slope_error_per_s
+
+
+def _held(requests: RequestTable, window: Window) -> float:
+    """Requests in the engine or before it, on average over the window."""
+    start = np.clip(requests.arrival_s, window.start_s, window.end_s)
+    left = np.where(np.isfinite(requests.last_token_s), requests.last_token_s, window.end_s)
+    left = np.where(requests.rejected == 0, left, requests.arrival_s)
+    stays = np.clip(left, window.start_s, window.end_s) - start
+    return float(np.nansum(stays)) / window.length_s if window.length_s > 0.0 else 0.0
