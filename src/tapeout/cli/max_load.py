@@ -57,6 +57,7 @@ def find(
         options = replace(
             options,
             most_requests=asked.requests,
+            cpu_s=math.inf,
             first_requests=min(options.first_requests, asked.requests),
         )
     found = max_load(deployment, stream, parse_objective(slo), options)

@@ -1,11 +1,15 @@
 """The simulated capacity table and its cache; the search itself is a stand-in here."""
 
 import json
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tapeout
 from tapeout.errors import InfeasibleError, Outcome
 from tapeout.serving import CapacityOptions, Slo, steady_capacity
 from tapeout.serving.search import SimulatedOptions, cache, capacity, simulated_capacity
@@ -93,6 +97,20 @@ def test_an_edit_of_the_source_is_computed_again(chip, asked, monkeypatch):
     monkeypatch.setattr(cache, "source_digest", lambda: "edited")
     simulated_capacity({"a": chip()}, [CHAT], [SLO])
     assert len(asked) > before
+
+
+def test_every_module_that_an_answer_imports_is_in_its_key():
+    """What a run of the search loads, by a fresh interpreter, but for the package itself."""
+    root = Path(tapeout.__file__).parent
+    hashed = {path.relative_to(root).parts[0].removesuffix(".py") for path in
+              cache.hashed_files(root)}  # fmt: skip
+    code = (
+        "import sys, tapeout.serving.search, tapeout.serving.engine.run\n"
+        "print(*{name.split('.')[1] for name in sys.modules if name.startswith('tapeout.')})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "errors" in hashed
+    assert set(done.stdout.split()) <= hashed
 
 
 @pytest.mark.usefixtures("asked")

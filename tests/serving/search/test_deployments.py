@@ -99,6 +99,7 @@ def test_a_limit_that_nothing_meets_is_an_outcome_of_the_screen(placed):
 def test_the_screened_rate_counts_replicas_and_cache(placed):
     lengths = Lengths(new=800.0, cached=0.0, output=200.0)
     rules = Rules(token_budget=8192, max_sequences=64, kv_blocks=10_000)
+    lengths = Lengths(new=800.0, cached=0.0, output=200.0)
     one, two = (
         screened_rate(Deployment(placement=placed(MODEL), replicas=n), rules, lengths, SLO,
                       PhysicalModel())

@@ -225,6 +225,58 @@ def test_a_power_law_is_solved_to_its_root_and_error(guess):
     assert 0.1 / 5.0 * 0.9 < root.log_half_width < 0.1 / 5.0 * 2.5
 
 
+def logistic(rate, root=7.0, steep=60.0, allowed=0.1):
+    """A share of misses whose log odds are straight in the log of the rate."""
+    odds = allowed / (1.0 - allowed) * (rate / root) ** steep
+    return odds / (1.0 + odds) / allowed
+
+
+@pytest.mark.parametrize("guess", [6.8, 7.05, 7.3])
+def test_a_known_slope_closes_the_bracket_in_two_probes(guess):
+    def run(rate):
+        one = probe(rate, logistic(rate))
+        return replace(one, burdens=(replace(one.burdens[0], allowed=0.1),))
+
+    level = Level(run=run)
+    level.approach(guess, 60.0, 0.03)
+    level.narrow(0.03)
+    assert len(level.probes) <= 3
+    root = root_of(level, 0.0)
+    assert root.rate_rps == pytest.approx(7.0, rel=1e-6)
+    # half width over the burden's own slope, which is that of the log odds times 1 - allowed
+    assert root.log_half_width == pytest.approx(0.1 / (60.0 * 0.9), rel=1e-6)
+
+
+def test_the_interval_of_the_waits_of_m_d_1_covers_the_truth_as_often_as_it_says():
+    """Of 24 streams 95 % are 22.8; 19 or fewer would come in one of 60 by chance."""
+    expected = load_at(3.0, 0.9) / STEP_S
+    options = replace(QUICK, most_requests=6000)
+    found = [find(f"queue_p90={3 * STEP_S}", stream=drawn(seed), options=options)
+             for seed in range(24)]  # fmt: skip
+    assert sum(abs(one.rate_rps - expected) < one.half_width_rps for one in found) >= 20
+
+
+def test_by_default_the_last_runs_are_longer_than_the_second():
+    found = find(f"queue_p90={3 * STEP_S}", options=SearchOptions())
+    assert found.longest_run > 12_000
+    assert found.half_width_rps < 0.02 * found.rate_rps
+
+
+def test_keys_that_are_there_are_not_computed():
+    """A prompt of four tokens of which three are there takes a step less to compute."""
+    from tapeout.serving.search.max_load import _loaded  # noqa: PLC0415
+
+    seen = []
+
+    def runner(job, rules, table, *, samples_s=0.0, log=False):
+        seen.append(job.loaded.tolist())
+        return lindley(job, rules, table, samples_s=samples_s, log=log)
+
+    run_split(make_trace([0.0, 1.0], [4, 2], 1), task(_loaded(runner, 3)))
+    assert seen == [[3, 1]]
+    assert _loaded(runner, 0) is runner
+
+
 def test_a_floor_that_misses_has_no_bracket():
     level = Level(run=lambda rate: probe(rate, 2.0))
     assert not level.bracket(8.0, 0.25, 1.0)

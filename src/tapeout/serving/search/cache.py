@@ -25,7 +25,12 @@ import tapeout
 from tapeout.files import write_whole
 
 OVERRIDE = "TAPEOUT_CACHE_DIR"
-ROOMS = ("chip", "fabric", "numerics", "perf", "serving", "workload")
+ROOMS = (
+    "constants", "errors", "units", "quantities", "files", "sources", "numerics", "catalog",
+    "workload", "chip", "fabric", "perf", "serving",
+)  # fmt: skip
+"""Every room up to this one in the order of imports: none that an answer could depend on is missed,
+at the price that an edit of one that it does not depend on computes it again."""
 LIBRARIES = ("numba", "numpy", "scipy")
 
 
@@ -49,16 +54,22 @@ def key_of(inputs: Any) -> str:
 
 @functools.cache
 def source_digest() -> str:
-    """Hash of every file of the rooms that compute an answer, compiled ones apart."""
+    """Hash of every file that may compute an answer, compiled ones apart."""
     root = Path(tapeout.__file__).parent
-    found = hashlib.sha256((root / "constants.py").read_bytes())
-    for path in sorted(one for room in ROOMS for one in (root / room).rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            found.update(str(path.relative_to(root)).encode() + b"\0")
-            found.update(path.read_bytes())
-    if (root / "numerics.py").is_file():
-        found.update((root / "numerics.py").read_bytes())
+    found = hashlib.sha256()
+    for path in hashed_files(root):
+        found.update(str(path.relative_to(root)).encode() + b"\0")
+        found.update(path.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def hashed_files(root: Path) -> list[Path]:
+    """Files of the rooms: modules that are one file, and all that is in folders, in order."""
+    single = [path for room in ROOMS if (path := root / f"{room}.py").is_file()]
+    inside = [one for room in ROOMS for one in (root / room).rglob("*")]
+    return sorted(
+        path for path in [*single, *inside] if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 def canonical(value: Any) -> Any:

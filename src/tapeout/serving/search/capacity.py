@@ -24,7 +24,7 @@ from tapeout.serving.replicas import silent
 from tapeout.serving.search import cache
 from tapeout.serving.search.max_load import MaxLoad, SearchOptions, max_load
 from tapeout.serving.search.screen import Screened, cap_of, screen
-from tapeout.serving.search.streams import stream_of_means
+from tapeout.serving.search.streams import UnsharedStream, stream_of_means
 from tapeout.serving.steady import lengths_of, steady_state
 from tapeout.serving.types import CapacityTable, Deployment, Slo
 from tapeout.workload import ModelArchitecture, Traffic
@@ -210,8 +210,11 @@ def _simulated(
         token_budget=base.token_budget,
         max_sequences=max(base.sequences_per_group, limit),
     )
-    search = replace(options.search, model=base.model)
-    return max_load(deployment, stream_of_means(traffic, search.seed), objective_of(slo), search)
+    search = replace(
+        options.search, model=base.model, loaded_tokens=round(lengths_of(traffic).cached)
+    )
+    stream = UnsharedStream(stream_of_means(traffic, search.seed))
+    return max_load(deployment, stream, objective_of(slo), search)
 
 
 def _described(

@@ -15,16 +15,17 @@ import numpy as np
 
 from tapeout.errors import DoesNotFitError, InfeasibleError, MissingFieldError, Outcome
 from tapeout.perf import PhysicalModel, TimingModel
-from tapeout.serving.engine.job import Front
-from tapeout.serving.engine.types import StepTable
+from tapeout.serving.engine.job import Front, Job
+from tapeout.serving.engine.types import Rules, Simulation, StepTable
 from tapeout.serving.intervals import CONFIDENCE
 from tapeout.serving.metrics import tpot_s
 from tapeout.serving.objectives import Objective
-from tapeout.serving.replicas import Task, run_split, silent
+from tapeout.serving.replicas import Runner, Task, run_split, silent
 from tapeout.serving.search.bracket import Level, Root, root_of
 from tapeout.serving.search.probes import FILL, LONGEST_CUT, Judge, Probe
 from tapeout.serving.search.screen import screened_rate
 from tapeout.serving.search.streams import Stream, at_rate, mean_lengths
+from tapeout.serving.steady import Lengths
 from tapeout.serving.traffic.scaling import take
 from tapeout.serving.traffic.trace import Trace
 from tapeout.serving.types import Deployment
@@ -68,6 +69,10 @@ class SearchOptions:
     cpu_s : float
         What the last level may take, estimated from the steps of shorter runs and so the same on
         every machine; a run is never shorter than the first level wants it. [s]
+    loaded_tokens : int
+        So many at the beginning of every prompt are not computed: their keys are there and take
+        memory in every request. What a cached prompt saves, at a fraction of the time of a run
+        with a prefix cache, which knows that requests share the memory.
     warm_up_s : float
         Least time left out of a run. [s]
     seed : int
@@ -84,6 +89,7 @@ class SearchOptions:
     first_requests: int = 2_000
     most_requests: int = 400_000
     cpu_s: float = 1.4
+    loaded_tokens: int = 0
     warm_up_s: float = 0.0
     seed: int = 0
     adjust: Callable[[StepTable, Front], tuple[StepTable, Front]] | None = None
@@ -190,11 +196,15 @@ def max_load(
     task = Task(
         rules=replace(found.rules, seed=found.rules.seed + chosen.seed),
         table=table,
-        runner=run_engine,
+        runner=_loaded(run_engine, chosen.loaded_tokens),
         front=front,
         replicas=deployment.replicas,
     )
     lengths = mean_lengths(trial, cached=found.rules.prefix_cache)
+    if chosen.loaded_tokens:
+        prompt = lengths.new + lengths.cached
+        loaded = min(float(chosen.loaded_tokens), prompt - 1.0)
+        lengths = Lengths(new=prompt - loaded, cached=loaded, output=lengths.output)
     steady = screened_rate(deployment, found.rules, lengths, objective, chosen.model)
     answer = search_rate(task, stream, objective, chips, steady, chosen)
     # The steady state knows neither drafts nor a calibration: it is a guess then, no comparison.
@@ -204,6 +214,21 @@ def max_load(
         steady_rps=answer.steady_rps if alike else NAN,
         notes=(*found.notes, *answer.notes),
     )
+
+
+def _loaded(runner: Runner, tokens: int) -> Runner:
+    """Runner of requests that begin with so many tokens whose keys are there."""
+    if not tokens:
+        return runner
+
+    def run(
+        job: Job, rules: Rules, table: StepTable, *, samples_s: float = 0.0, log: bool = False
+    ) -> Simulation:
+        there = np.minimum(tokens, job.prompt - 1)
+        job = replace(job, loaded=np.maximum(job.loaded, there))
+        return runner(job, rules, table, samples_s=samples_s, log=log)
+
+    return run
 
 
 def search_rate(
@@ -277,7 +302,9 @@ class _Search:
     def _lengths(self, first: Level, most: int) -> Iterator[int]:
         """Requests of the second and of the last level; `first` is the level before them."""
         before = first.probes[-1].requests
-        second = min(max(min(SECOND_REQUESTS, self._affordable(first) // SECOND_SHARE), before), most)
+        second = min(
+            max(min(SECOND_REQUESTS, self._affordable(first) // SECOND_SHARE), before), most
+        )
         if second > LEAST_GROWTH * before or second == most:
             yield second
         level, root = self.level or first, self._root(self.level or first)
@@ -297,14 +324,15 @@ class _Search:
         assert low is not None
         steps = STEP_CPU_S + RANK_CPU_S * self.task.rules.ranks
         spent_s = low.simulation.totals.steps * steps + low.requests * REQUEST_CPU_S
-        return int(low.requests * self.options.cpu_s / (PROBES * spent_s))
+        return int(min(low.requests * self.options.cpu_s / (PROBES * spent_s), self.stream.most))
 
     def _first(self, guess: float, requests: int, most: int) -> Level | Outcome:
         """Bracket from the guess, with more requests where they stay longer than the run."""
         while True:
             level = self._level(requests)
             first = level.at(guess)
-            if first.short and requests < most:
+            # An engine that fills up is lighter than a full one: what misses all the same, misses.
+            if first.short and first.met and requests < most:
                 requests = min(max(self._enough(first), 2 * requests), most)
                 continue
             if not level.bracket(guess, FIRST_STEP, guess * ALONE_SHARE):

@@ -213,7 +213,13 @@ def _missed(limit: Limit, values: Floats, done: Flags) -> Flags:
 def _burden(named: tuple[str, str], missed: Flags, allowed: float, batches: int) -> Burden:
     found = mean(missed.astype(float), batches)
     value = 0.0 if np.isnan(found.value) else found.value / allowed
-    return Burden(name=named[0], metric=named[1], value=value, half_width=found.half_width / allowed, allowed=allowed)
+    return Burden(
+        name=named[0],
+        metric=named[1],
+        value=value,
+        half_width=found.half_width / allowed,
+        allowed=allowed,
+    )
 
 
 def _inside(requests: RequestTable, window: Window) -> Flags:

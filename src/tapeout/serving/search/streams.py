@@ -100,6 +100,22 @@ class DrawnStream:
         return at_rate(drawn, 1.0 / mean_rate_rps(drawn)) if drawn.requests > 1 else drawn
 
 
+@dataclass(frozen=True, slots=True)
+class UnsharedStream:
+    """Another stream's requests with prompts that have nothing in common."""
+
+    stream: Stream
+
+    @property
+    def most(self) -> int:
+        """Requests that it can give."""
+        return self.stream.most
+
+    def take(self, requests: int) -> Trace:
+        """First so many requests."""
+        return replace(self.stream.take(requests), prefixes=None)
+
+
 def stream_of_means(
     traffic: Traffic,
     seed: int = 0,
