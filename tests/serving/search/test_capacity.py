@@ -142,6 +142,17 @@ def test_the_winner_of_the_steady_state_is_simulated_and_those_close_to_it(chip,
     assert len(asked) == 2 + 4
 
 
+def test_no_more_attention_groups_are_simulated_than_asked_for(chip, asked):
+    """All placements are close to the winner here, so only the limit leaves some out."""
+    options = SimulatedOptions(cached=False, close=1.0, most=99)
+    simulated_capacity({"a": chip()}, [CHAT], [SLO], replace(options, most_ranks=2))
+    few = [one[0].placement.data_parallel for one in asked]
+    simulated_capacity({"a": chip()}, [CHAT], [SLO], replace(options, most_ranks=64))
+    all_of_them = [one[0].placement.data_parallel for one in asked[len(few) :]]
+    assert max(few) <= 2
+    assert max(all_of_them) > 2 or len(all_of_them) == len(few)
+
+
 @pytest.mark.usefixtures("asked")
 def test_a_model_that_does_not_fit_is_an_outcome(chip):
     table = simulated_capacity({"a": chip(memory_bytes=1e9)}, [CHAT], [SLO])

@@ -30,7 +30,7 @@ from tapeout.serving.types import CapacityTable, Deployment, Slo
 from tapeout.workload import ModelArchitecture, Traffic
 
 METHOD = "simulated"
-COARSE = SearchOptions(precision=0.03, first_requests=1000, cpu_s=0.3)
+COARSE = SearchOptions(precision=0.03, first_requests=1000, cpu_s=0.5)
 """A table has dozens of cells, and the error of the step times is several times this."""
 
 
@@ -48,6 +48,9 @@ class SimulatedOptions:
         Placements whose steady rate per chip is within this share of the best are simulated too.
     most : int
         Placements simulated for a cell.
+    most_ranks : int
+        Attention groups of a simulated placement, unless it fits on no fewer: a prompt on any of
+        them holds up all, which the steady state does not see, and a run's time grows with them.
     cached : bool
         Read and keep answers by their content.
     tell : callable
@@ -57,7 +60,8 @@ class SimulatedOptions:
     base: CapacityOptions = field(default_factory=CapacityOptions)
     search: SearchOptions = COARSE
     close: float = 0.03
-    most: int = 2
+    most: int = 1
+    most_ranks: int = 8
     cached: bool = True
     tell: Callable[[str, float], None] = silent
 
@@ -147,7 +151,7 @@ def _asked(options: SimulatedOptions) -> list[Any]:
     """Everything of the options that changes an answer."""
     search = options.search
     told = [getattr(search, one.name) for one in fields(SearchOptions) if one.name not in _UNSEEN]
-    return [options.base, options.close, options.most, told]
+    return [options.base, options.close, options.most, options.most_ranks, told]
 
 
 _UNSEEN = ("tell", "adjust", "model")
@@ -191,6 +195,9 @@ def _screened(
         if cap >= 1.0:
             (one,) = screen(base.model, placement, lengths, objective, base.token_budget, [cap])
             found.append((placement, one))
+    few = min((p.data_parallel for p, _ in found), default=1)
+    ranks = max(options.most_ranks, few)
+    found = [pair for pair in found if pair[0].data_parallel <= ranks]
     per_chip = {id(p): one.output_tokens_per_s / p.chips for p, one in found}
     found.sort(key=lambda pair: (-per_chip[id(pair[0])], pair[1].tpot_s, pair[0].chips))
     if not found:
