@@ -168,9 +168,19 @@ def _computed(
         return _Cell(outcome=int(Outcome.DOES_NOT_FIT))
     if not screened:
         return _Cell(outcome=int(Outcome.DOES_NOT_FIT))
-    answers = [
-        (placement, _simulated(placement, traffic, slo, options)) for placement, _ in screened
-    ]
+    least = _per_chip(*screened[0]) * (1.0 - options.close)
+    answers: list[tuple[Placement, MaxLoad]] = []
+    for placement, one in screened:
+        wide = placement.data_parallel > options.most_ranks
+        far = wide or _per_chip(placement, one) < least
+        if answers and (far or len(answers) >= options.most):
+            break
+        found = _simulated(placement, traffic, slo, options)
+        # An engine's buffers take more than the screen knows: then the next placement is tried.
+        if found.outcome is not Outcome.DOES_NOT_FIT:
+            answers.append((placement, found))
+    if not answers:
+        return _Cell(outcome=int(Outcome.DOES_NOT_FIT))
     placement, best = max(answers, key=lambda pair: pair[1].output_tokens_per_s_per_chip)
     return _described(placement, best, traffic, options)
 
@@ -178,7 +188,7 @@ def _computed(
 def _screened(
     system: System, model: ModelArchitecture, traffic: Traffic, slo: Slo, options: SimulatedOptions
 ) -> list[tuple[Placement, Screened]]:
-    """Best placements of the steady state: the winner and those close to it.
+    """Placements in the order of the steady state, those of many attention groups last.
 
     Where none meets the objective the fastest is simulated all the same, so that a screen that is
     too severe excludes nothing unseen.
@@ -195,16 +205,20 @@ def _screened(
         if cap >= 1.0:
             (one,) = screen(base.model, placement, lengths, objective, base.token_budget, [cap])
             found.append((placement, one))
-    few = min((p.data_parallel for p, _ in found), default=1)
-    ranks = max(options.most_ranks, few)
-    found = [pair for pair in found if pair[0].data_parallel <= ranks]
-    per_chip = {id(p): one.output_tokens_per_s / p.chips for p, one in found}
-    found.sort(key=lambda pair: (-per_chip[id(pair[0])], pair[1].tpot_s, pair[0].chips))
-    if not found:
-        return []
-    least = per_chip[id(found[0][0])] * (1.0 - options.close)
-    close = [pair for pair in found if per_chip[id(pair[0])] >= least]
-    return close[: options.most]
+    found.sort(
+        key=lambda pair: (
+            pair[0].data_parallel > options.most_ranks,
+            -_per_chip(*pair),
+            pair[1].tpot_s,
+            pair[0].chips,
+        )
+    )
+    return found
+
+
+def _per_chip(placement: Placement, screened: Screened) -> float:
+    """Output tokens a second and chip in the steady state."""
+    return screened.output_tokens_per_s / placement.chips
 
 
 def _simulated(

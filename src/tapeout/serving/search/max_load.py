@@ -88,7 +88,7 @@ class SearchOptions:
     precision: float = 0.01
     first_requests: int = 2_000
     most_requests: int = 400_000
-    cpu_s: float = 1.4
+    cpu_s: float = 1.2
     loaded_tokens: int = 0
     warm_up_s: float = 0.0
     seed: int = 0
