@@ -52,10 +52,12 @@ from tapeout.study.facts import (
     scope_of,
 )
 from tapeout.study.futures import Sampler, sampler
+from tapeout.study.ladder import ladder
 from tapeout.study.money import measures, statements_table
 from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
+from tapeout.study.scale import scale_rows, site_size
 from tapeout.study.scenario import load_scenario
 from tapeout.study.statistics import share_cheapest, summary
 from tapeout.study.tally import Futures, Tally
@@ -378,6 +380,8 @@ def build_facts(
     stated = scenario.options["own"].tokens_per_s_per_chip is not None
     return {
         "own_rate_stated": stated,
+        "ladder": ladder(problem, study.sampler, drawn, scenario.offtake),
+        "scale": scale_rows(problem, study.sampler, seed, site_size(problem, case)),
         "successor_share": drawn.successor_share,
         "payback": paid_back,
         "life_years": study.ledger["options.own.life_years"].chosen.value,

@@ -6,6 +6,7 @@ bring-up, software), then go to volume. Everything is a saving over the baseline
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,12 @@ import numpy as np
 from tapeout.economics.schedule import OWN
 from tapeout.economics.types import Inputs
 from tapeout.numerics import BLOCK, Floats, Ints
+from tapeout.risk import SCRAMBLES
 from tapeout.risk.options import GO_ON, Stage, StagedValue, staged_value
 from tapeout.study.evaluate import Boundary, Problem, run
+from tapeout.study.futures import Sampler
 from tapeout.study.statistics import concatenate
+from tapeout.study.tally import FAN_DRAWS, Futures
 
 # what is known of the own chip when volume is committed: it runs, and its date has come
 KNOWN_AT_VOLUME = ("delivered_ratio", "slip_months", "spins", "cancelled")
@@ -42,35 +46,52 @@ class Worth:
     presold: Floats
 
 
-def worth(problem: Problem, inputs: Inputs, offtake: Any, bound: Boundary, futures: Any) -> Worth:
-    """Collect the arrays of the ladder from the futures already evaluated, and one strategy more.
+def ladder(
+    problem: Problem, sampler: Sampler, drawn: Futures, offtake: Any
+) -> list[dict[str, Any]]:
+    """The rungs over the futures, at most `FAN_DRAWS` of them: the first of every scramble.
 
-    Parameters
-    ----------
-    inputs : Inputs
-        Of all draws.
-    offtake : OfftakeSection or None
-    bound : Boundary
-        Against the list counterfactual, all draws.
-    futures : mapping-like with `worlds` and `cost`
+    Evaluates one strategy more than the futures hold: the headline without the negotiated price.
     """
-    blocks = range(0, inputs.draws, BLOCK)
-    dear = concatenate(
-        [
-            run(problem, problem.headline, inputs.rows(slice(at, at + BLOCK)), negotiated=False)[
-                0
-            ].npv_usd
-            for at in blocks
-        ]
-    )
-    base, programme = futures.worlds["A"], futures.worlds["programme"]
-    return Worth(
+    size = len(drawn.draws)
+    each = min(size, FAN_DRAWS) // SCRAMBLES
+    spans = [(at, at + each) for at in range(0, size, size // SCRAMBLES)]
+    dear, known = [], []
+    for span in _blocks(spans):
+        part = sampler.draw(int(np.log2(size)), drawn.draws.seed, span)
+        inputs = sampler.inputs(sampler.table(part))
+        dear.append(run(problem, problem.headline, inputs, negotiated=False)[0].npv_usd)
+        known.append(_known(inputs))
+    index = np.concatenate([np.arange(*span) for span in spans])
+    worlds = {name: usd[index] for name, usd in drawn.worlds.items()}
+    bound = drawn.bounds["list"]
+    base, programme = worlds["A"], worlds["programme"]
+    found = Worth(
         programme=programme,
-        at_list=base - dear,
-        negotiated=base - futures.worlds["C"],
-        price_gain=base - (futures.worlds["B"] - programme),
-        presold=_presold(offtake, bound),
+        at_list=base - concatenate(dear),
+        negotiated=base - worlds["C"],
+        price_gain=base - (worlds["B"] - programme),
+        presold=_presold(offtake, bound)[index],
     )
+    return ladder_rows(found, np.concatenate(known), drawn.draws.scramble[index])
+
+
+def _blocks(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Adjoining spans in pieces of one block."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    for start, stop in joined:
+        yield from ((at, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK))
+
+
+def _known(inputs: Inputs) -> Floats:
+    """What is known at the volume decision, shape (draw, signal)."""
+    columns = [inputs.flat(f"{OWN}.{name}") for name in KNOWN_AT_VOLUME]
+    return np.column_stack([np.broadcast_to(one, (inputs.draws,)) for one in columns])
 
 
 def _presold(offtake: Any, bound: Boundary) -> Floats:
@@ -88,20 +109,20 @@ def _presold(offtake: Any, bound: Boundary) -> Floats:
     return added
 
 
-def ladder_rows(
-    problem: Problem, inputs: Inputs, found: Worth, scramble: Ints
-) -> list[dict[str, Any]]:
+def ladder_rows(found: Worth, known: Floats, scramble: Ints) -> list[dict[str, Any]]:
     """The rungs in order, each with all rights of those before it.
+
+    Parameters
+    ----------
+    known : array, shape (draw, signal)
+        What is known when volume is committed.
 
     Returns
     -------
     list of dict
         rung, title, value_usd, se_usd, gain_usd (over the rung before), reached_volume (share of
-        futures that come to the second decision), goes_on (share of those that go to volume).
+        futures that come to the second decision), goes_on (share of all that go to volume).
     """
-    known = np.column_stack(
-        [np.broadcast_to(inputs.flat(f"{OWN}.{name}"), (inputs.draws,)) for name in KNOWN_AT_VOLUME]
-    )
     zero = np.zeros(1)
     plain = found.at_list + found.programme
     rungs: list[tuple[str, str, StagedValue]] = []
@@ -138,7 +159,8 @@ def _rows(rungs: list[tuple[str, str, StagedValue]]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     before = 0.0
     for key, title, one in rungs:
-        actions = one.action["volume"]
+        volume = [action in (GO_ON, PRESELL) for action in one.action["volume"]]
+        finish = [action == GO_ON for action in one.action["finish"]]
         rows.append(
             {
                 "rung": key,
@@ -147,7 +169,7 @@ def _rows(rungs: list[tuple[str, str, StagedValue]]) -> list[dict[str, Any]]:
                 "se_usd": one.se_usd,
                 "gain_usd": one.value_usd - before if rows else 0.0,
                 "reached_volume": one.reached["volume"],
-                "goes_on": sum(action in (GO_ON, PRESELL) for action in actions) / len(actions),
+                "goes_on": float(np.mean(np.array(volume) & np.array(finish))),
             }
         )
         before = one.value_usd

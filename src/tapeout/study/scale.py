@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tapeout.constants import DAY_S, MEGA, YEAR_S
 from tapeout.economics.breakeven import break_even_volume
 from tapeout.economics.types import Inputs
 from tapeout.numerics import Floats
+from tapeout.study.central import CentralCase
 from tapeout.study.evaluate import Outcomes, Problem, evaluate
 from tapeout.study.futures import Sampler
 
@@ -36,7 +38,8 @@ def scale_rows(
     Returns
     -------
     list of dict
-        stability, team_usd_per_year, g_ship, volume (share of the plan; nan: no scale pays) and
+        stability, team_usd_per_year, g_ship, volume (share of the plan; infinite: no
+        scale pays) and
         each name of `size`.
 
     Notes
@@ -44,24 +47,19 @@ def scale_rows(
     The programme's other cost is the scenario's. Below a few racks the plan's smallest fleet, and
     the minimum order of a foundry, bind before this does; neither is counted.
     """
-    draws = sampler.draw(DRAWS_LOG2, seed)
-    values = sampler.table(draws)
+    values = sampler.table(sampler.draw(DRAWS_LOG2, seed))
     rows = []
     for stability, factor in HAZARDS.items():
-        shifted = dict(values) | {HAZARD: values[HAZARD] * factor}
-        inputs = sampler.inputs(shifted)
+        inputs = sampler.inputs(dict(values) | {HAZARD: values[HAZARD] * factor})
         outcomes = evaluate(problem, inputs, full=False)
         bound = outcomes.boundaries["list"]
         per_team = _team_unit_usd(outcomes, problem, inputs)
-        other = float(bound.fixed_usd.mean()) - float((per_team * inputs.flat(TEAM)).mean())
+        other = float(bound.fixed_usd.mean() - (per_team * inputs.flat(TEAM)).mean())
+        saved, own = float(bound.a_usd.mean()), float(bound.b_usd.mean())
         for team in TEAMS_USD_PER_YEAR:
             fixed = other + float(per_team.mean()) * team
             for g in G_SHIPS:
-                volume = float(
-                    break_even_volume(
-                        g, fixed, float(bound.a_usd.mean()), float(bound.b_usd.mean())
-                    )
-                )
+                volume = float(break_even_volume(g, fixed, saved, own))
                 row = {
                     "stability": stability,
                     "team_usd_per_year": team,
@@ -77,3 +75,13 @@ def _team_unit_usd(outcomes: Outcomes, problem: Problem, inputs: Inputs) -> Floa
     spent = outcomes.cost[problem.headline].by_line_usd["own.software"]
     unit: Floats = spent / np.maximum(inputs.flat(TEAM), np.finfo(float).tiny)
     return unit
+
+
+def site_size(problem: Problem, case: CentralCase) -> dict[str, float]:
+    """Megawatts of IT load of the own chip at its largest, and tokens of its busiest year a day."""
+    fleet, flow = case.fleets[problem.headline], case.flows[problem.headline]
+    yearly = flow.tokens[0][: flow.tokens.shape[1] // 4 * 4].reshape(-1, 4).sum(axis=1)
+    return {
+        "mw": float(fleet.power_w["own"][0].max()) / MEGA,
+        "output_tokens_per_day": float(yearly.max()) * DAY_S / YEAR_S,
+    }
