@@ -31,6 +31,14 @@ def test_every_key_of_verdict_and_manifest_is_described(build, no_build, chapter
 
 def test_every_key_of_the_small_tables_is_described(build, chapters):
     names = ("calendar", "dates", "must_be_true", "offtake", "priors", "references", "regret")
-    for name in (*names, "units", "measures", "installed", "advantage_over_bought"):
+    for name in (
+        *names,
+        "units",
+        "measures",
+        "ladder",
+        "scale",
+        "installed",
+        "advantage_over_bought",
+    ):
         for row in build.verdict[name]:
             assert set(row) - chapters["verdict.json"] == set(), name

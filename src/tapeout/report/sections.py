@@ -18,6 +18,7 @@ from tapeout.report.tables import (
     money,
     options,
     programme,
+    rights,
     strategies,
 )
 
@@ -59,6 +60,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _boundary(results),
         _strategies(results),
         _cash(results),
+        _rights(results),
         _savings(results),
         _sensitivity(results),
         _dates(results),
@@ -141,6 +143,16 @@ def _strategies(results: Results) -> Section | None:
             strategies.ranking(results),
         ),
         str(mapping(results, "sentences").get("objectives", "")),
+    )
+
+
+def _rights(results: Results) -> Section | None:
+    return section(
+        "rights",
+        "What may still be decided, and who is large enough",
+        (rights.ladder(results), rights.scale(results)),
+        "A programme is a row of decisions. Its worth with the right to stop is not that of a"
+        " promise to go to volume.",
     )
 
 

@@ -2,6 +2,7 @@
 
 From the boundary NPV(v, g) = -F + v (A - B / g) in expectation: v* = F / (A - B / g). F holds the
 software team, so another team moves it; another hazard of a shift of the workload moves A and B.
+Nothing is sunk: whoever asks starts from nothing, on the scenario's dates.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TEAMS_USD_PER_YEAR = (1e7, 3e7, 1e8, 3e8)  # 20 to 600 engineers at half a milli
 HAZARDS = {"no shift": 0.0, "as stated": 1.0, "three times as stated": 3.0}
 DRAWS_LOG2 = 9  # an expectation of smooth terms: sampling error well below the grid's steps
 TEAM, HAZARD = "options.own.software_usd_per_year", "shift.hazard_per_year"
+# a newcomer pays all engineering and masks, whatever the scenario's owner has sunk
+SUNK = ("options.own.nre_remaining_fraction", "options.own.masks_remaining_fraction")
 
 
 def scale_rows(
@@ -50,7 +53,8 @@ def scale_rows(
     values = sampler.table(sampler.draw(DRAWS_LOG2, seed))
     rows = []
     for stability, factor in HAZARDS.items():
-        inputs = sampler.inputs(dict(values) | {HAZARD: values[HAZARD] * factor})
+        newcomer = {HAZARD: values[HAZARD] * factor} | dict.fromkeys(SUNK, np.ones(1))
+        inputs = sampler.inputs(dict(values) | newcomer)
         outcomes = evaluate(problem, inputs, full=False)
         bound = outcomes.boundaries["list"]
         per_team = _team_unit_usd(outcomes, problem, inputs)

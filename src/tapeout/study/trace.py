@@ -168,7 +168,7 @@ def _boundary(problem: Problem) -> list[Traced]:
                 " counterfactual less what does not scale with the chip, B the own chips at g = 1."
                 " Over the futures, the same of the means",
                 unit="ratio",
-                reported_as=("g_star", "priors", "dates", "break_even_volume", "offtake"),
+                reported_as=("g_star", "priors", "dates", "break_even_volume", "offtake", "scale"),
                 measure=_needed(name),
             ),
         ]
@@ -216,7 +216,7 @@ def _programme(problem: Problem) -> list[Traced]:
             key="volume",
             formula="world B less world C: what going to volume adds to the threat alone",
             unit="USD",
-            reported_as=("worlds", "dates"),
+            reported_as=("worlds", "dates", "ladder"),
             measure=lambda outcomes, _: outcomes.worlds["B"] - outcomes.worlds["C"],
         ),
         Traced(
