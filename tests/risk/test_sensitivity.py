@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
+from scipy.stats import sobol_indices, uniform
 
 from tapeout.risk.sensitivity import analyse, follow_back, matched, mix
 from tapeout.risk.sobol import uniforms
@@ -26,7 +28,7 @@ def found():
     one, other = points(3)
 
     def outcomes(shared):
-        x = np.pi * (2.0 * mix(shared, one, other) - 1.0)
+        x = [np.pi * (2.0 * mix(shared[:, i], one[i], other[i]) - 1.0) for i in range(3)]
         return ishigami(x)[None]
 
     (shares,) = analyse(outcomes, 3, SCRAMBLE, 9)
@@ -53,8 +55,6 @@ def test_shapley_effects_of_ishigami_split_the_interaction(found):
 
 
 def test_l3_the_same_indices_as_scipy():
-    from scipy.stats import sobol_indices, uniform
-
     law = uniform(loc=-np.pi, scale=2 * np.pi)
     theirs = sobol_indices(func=ishigami, n=2**16, dists=[law] * 3, rng=np.random.default_rng(3))
     assert theirs.first_order == pytest.approx([0.3139, 0.4424, 0.0], abs=2e-3)
@@ -64,18 +64,17 @@ def test_l3_the_same_indices_as_scipy():
 @pytest.mark.parametrize("rho", [-0.8, -0.4, 0.0, 0.6])
 def test_shapley_effects_of_correlated_normals(rho):
     """Two correlated inputs in a sum: Owen and Prieur (2017), and the indices that go with it."""
-    from scipy.special import ndtri
-
     one, other = points(2)
     first, second = one[0], follow_back(one[1], one[0], rho)
     fresh = other[0], follow_back(other[1], other[0], rho)
     weight, sd = np.array([1.0, 2.0]), 1.0
 
     def outcomes(shared):
-        a = np.where(shared[0], first, np.where(shared[1], follow_back(other[0], second, rho),
-                                                fresh[0]))  # fmt: skip
-        b = np.where(shared[1], second, np.where(shared[0], follow_back(other[1], first, rho),
-                                                 fresh[1]))  # fmt: skip
+        has = shared[:, 0], shared[:, 1]
+        back = follow_back(other[0], second, rho)
+        forth = follow_back(other[1], first, rho)
+        a = np.where(has[0], first, np.where(has[1], back, fresh[0]))
+        b = np.where(has[1], second, np.where(has[0], forth, fresh[1]))
         return (weight[0] * ndtri(a) + weight[1] * ndtri(b))[None] * sd
 
     (shares,) = analyse(outcomes, 2, SCRAMBLE, 4)
@@ -92,13 +91,13 @@ def test_shapley_effects_of_correlated_normals(rho):
 
 
 def test_an_outcome_that_does_not_vary_has_no_shares():
-    (shares,) = analyse(lambda shared: np.ones((1, shared.shape[1])), 2, SCRAMBLE, 4)
+    (shares,) = analyse(lambda shared: np.ones((1, len(shared), SCRAMBLE.size)), 2, SCRAMBLE, 4)
     assert np.isnan(shares.first.share).all()
     assert np.isnan(shares.shapley.share).all()
 
 
 def test_a_group_without_effect_has_no_share():
     one, other = points(2)
-    (shares,) = analyse(lambda shared: mix(shared[:1], one[:1], other[:1]), 2, SCRAMBLE, 4)
+    (shares,) = analyse(lambda shared: mix(shared[:, 0], one[0], other[0])[None], 2, SCRAMBLE, 4)
     assert shares.total.share[1] == 0.0
     assert shares.shapley.share[1] == 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,15 +67,44 @@ def evppi(utility: Floats, learnt: Sequence[Floats], scramble: Ints) -> Value:
 
     Notes
     -----
-    Each action's advantage is fitted as a sum of bent lines of the inputs, without products. The
-    fit chooses an action in draws it has not seen, and the mean utility of those choices is the
-    value: a fit that misses something can only make it smaller.
+    The advantage of each action is fitted as a sum of bent lines of the inputs, and of products of
+    pairs while they are few. The fit chooses an action in draws it has not seen, and the mean
+    utility of those choices is the value: a fit that misses something can only make it smaller.
     """
-    best = _best(utility)
-    gain = utility - utility[:, best, None]
-    fitted = _cross_fitted(_design(learnt), gain, _folds(scramble))
-    choice = fitted.argmax(axis=1)
-    return _value(np.take_along_axis(gain, choice[:, None], axis=1)[:, 0], scramble)
+    return worth_of_choice(utility, expected(utility, learnt, scramble), scramble)
+
+
+def expected(utility: Floats, learnt: Sequence[Floats], scramble: Ints) -> Floats:
+    """Utility of each action to be expected once some inputs are known, (draw, action).
+
+    Fitted in three quarters of the scrambles, predicted in the fourth, four times.
+    """
+    size = len(utility)
+    design, folds = _design(learnt, size), _folds(scramble)
+    # what all actions share does not help to choose, and would only add noise
+    gain = utility - utility[:, _best(utility), None]
+    squares = [design[:, rows] @ design[:, rows].T for rows in folds]
+    products = [design[:, rows] @ gain[rows] for rows in folds]
+    ridge = _RIDGE * size * np.eye(len(design))
+    whole, all_products = sum(squares, ridge), sum(products, np.zeros_like(products[0]))
+    fitted = np.empty_like(gain)
+    for rows, square, product in zip(folds, squares, products, strict=True):
+        fitted[rows] = design[:, rows].T @ np.linalg.solve(whole - square, all_products - product)
+    return fitted
+
+
+def worth_of_choice(utility: Floats, believed: Floats, scramble: Ints) -> Value:
+    """Mean gain of choosing by a belief over the action that is best on the mean.
+
+    Parameters
+    ----------
+    utility, believed : array, shape (draw, action)
+        What an action yields, and what it is believed to yield when the choice is made.
+    scramble : array, shape (draw,)
+    """
+    choice = believed.argmax(axis=1)
+    chosen = np.take_along_axis(utility, choice[:, None], axis=1)[:, 0]
+    return _value(chosen - utility[:, _best(utility)], scramble)
 
 
 def evsi(utility: Floats, results: Sequence[Floats], scramble: Ints) -> Value:
@@ -140,53 +170,50 @@ def _value(gain: Floats, scramble: Ints) -> Value:
     return Value(mean=max(0.0, float(gain.mean())), se=standard_error(gain, scramble))
 
 
-def _folds(scramble: Ints) -> Ints:
-    """Fold of each draw: whole scrambles if there are enough, else draw by draw."""
-    if np.unique(scramble).size >= FOLDS:
-        return scramble % FOLDS
-    return np.arange(scramble.size) % FOLDS
+def _folds(scramble: Ints) -> list[slice | Ints]:
+    """Draws of each fold: whole scrambles if there are enough, else draw by draw."""
+    names, index = np.unique(scramble, return_inverse=True)
+    enough = names.size >= FOLDS
+    fold = index * FOLDS // names.size if enough else np.arange(scramble.size) % FOLDS
+    return [_as_slice(np.flatnonzero(fold == number)) for number in range(FOLDS)]
 
 
-def _design(learnt: Sequence[Floats]) -> Floats:
-    """Columns of the regression, shape (draw, column), the constant first."""
-    size = learnt[0].size if learnt else 0
+def _as_slice(rows: Ints) -> slice | Ints:
+    """A slice where rows follow each other: it saves copies."""
+    if rows.size and rows[-1] - rows[0] + 1 == rows.size:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _design(learnt: Sequence[Floats], size: int) -> Floats:
+    """Columns of the regression, shape (column, draw), the constant first."""
     most = min(MOST_COLUMNS, size // DRAWS_PER_COLUMN)
     bends = len(learnt) * (len(KNOTS) + 1) <= most
     columns = [np.ones(size)]
     for values in learnt:
         columns += _bent(values, bends=bends)
-    return np.stack(columns, axis=1)
+    if len(columns) + len(learnt) * (len(learnt) - 1) // 2 <= most:
+        columns += [_standard(one) * _standard(two) for one, two in combinations(learnt, 2)]
+    return np.stack(columns)
+
+
+def _standard(values: Floats) -> Floats:
+    """Mean zero, standard deviation one; zeros where nothing varies."""
+    spread = float(values.std())
+    return (values - values.mean()) / (spread if spread > 0 else 1.0)
 
 
 def _bent(values: Floats, *, bends: bool) -> list[Floats]:
     """An input's own columns: steps for few values, a line and its bends for many."""
-    found = np.unique(values)
-    if found.size < 2:
+    ordered = np.sort(values)
+    new = np.flatnonzero(np.diff(ordered) > 0) + 1
+    if new.size == 0:
         return []
-    if found.size <= LEVELS:
-        return [(values == level).astype(np.float64) for level in found[1:]]
-    spread = values.std()
-    if not spread > 0:
-        return []
-    x = (values - values.mean()) / spread
+    if new.size < LEVELS:
+        return [(values == ordered[first]).astype(np.float64) for first in new]
+    x = _standard(values)
     if not bends:
         return [x]
-    knots = np.unique(np.quantile(x, KNOTS))
+    at = ordered[[int(knot * (ordered.size - 1)) for knot in KNOTS]]
+    knots = np.unique((at - values.mean()) / values.std())
     return [x, *(np.maximum(x - knot, 0.0) for knot in knots)]
-
-
-def _cross_fitted(design: Floats, target: Floats, fold: Ints) -> Floats:
-    """Least squares of each target column, predicted where it was not fitted."""
-    names = np.unique(fold)
-    parts = {name: np.flatnonzero(fold == name) for name in names}
-    squares = {name: design[rows].T @ design[rows] for name, rows in parts.items()}
-    products = {name: design[rows].T @ target[rows] for name, rows in parts.items()}
-    ridge = _RIDGE * len(design) * np.eye(design.shape[1])
-    fitted = np.empty_like(target)
-    for name, rows in parts.items():
-        left = sum((squares[other] for other in names if other != name), ridge)
-        right = sum(
-            (products[other] for other in names if other != name), np.zeros_like(products[name])
-        )
-        fitted[rows] = design[rows] @ np.linalg.solve(left, right)
-    return fitted

@@ -59,6 +59,7 @@ from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scale import scale_rows, site_size
 from tapeout.study.scenario import load_scenario
+from tapeout.study.sensitivity import information
 from tapeout.study.statistics import share_cheapest, summary
 from tapeout.study.tally import Futures, Tally
 from tapeout.study.verdict import LEFT_OUT, sentences
@@ -240,8 +241,10 @@ def decide(  # noqa: PLR0913  all but the first have names and defaults
     progress("central", 0.0)
     case = central_case(study.problem, study.sampler)
     moved = tornado_rows(study.problem, study.sampler)
+    moved, informed = information(study.problem, study.sampler, drawn.draws, drawn.cost, moved)
     progress("central", 1.0)
     facts = verdict_facts(study, drawn, case, moved, seed)
+    facts["information"] = informed
     progress("dates", 0.0)
     facts["dates"] = decision_dates(study, drawn, draws_log2, seed)
     progress("dates", 1.0)

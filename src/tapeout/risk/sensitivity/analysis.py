@@ -36,9 +36,9 @@ def analyse(
     Parameters
     ----------
     outcomes : callable
-        Takes which groups each row shares with its point, shape (group, row), and returns the
-        outcomes, shape (outcome, row); all true is the point itself, all false an independent
-        one. What is not shared has to be drawn given what is.
+        Takes which groups each row shares with its point, shape (case, group, row), and returns
+        the outcomes, shape (outcome, case, row); all true is the point itself, all false an
+        independent one. What is not shared has to be drawn given what is.
     groups : int
     scramble : array, shape (row,)
         Independent point set of each row.
@@ -56,27 +56,26 @@ def analyse(
     >>> rng = np.random.default_rng(1)
     >>> one, other = rng.normal(size=(2, 2, 65_536))
     >>> def total(shared):
-    ...     return 3.0 * mix(shared[:1], one[:1], other[:1]) + mix(shared[1:], one[1:], other[1:])
+    ...     a, b = (mix(shared[:, i], one[i], other[i]) for i in range(2))
+    ...     return (3.0 * a + b)[None]
     >>> (found,) = analyse(total, 2, np.arange(65_536) % 16, 1)
     >>> found.shapley.share.round(1).tolist()
     [0.9, 0.1]
     """
     rows = scramble.size
-    point = np.ones((groups, rows), bool)
-    y, other = outcomes(point), outcomes(~point)
+    point = np.ones((1, groups, rows), bool)
     alone = np.eye(groups, dtype=bool)[:, :, None] & point
-    keeping = np.stack([outcomes(alone[group]) for group in range(groups)])
-    changing = np.stack([outcomes(~alone[group]) for group in range(groups)])
     order = orders(groups, rows, seed)
     rank = np.argsort(order, axis=1).T
-    between = [outcomes(rank < known) for known in range(1, groups)]
-    walk = np.stack([other, *between, y])
+    walk = np.arange(groups + 1)[:, None, None] > rank
+    found = outcomes(np.concatenate([alone, ~alone, walk]))
+    keeping, changing, known = np.split(found, [groups, 2 * groups], axis=1)
     return tuple(
         Shares(
-            variance=float(np.concatenate([y[i], other[i]]).var()),
-            first=first_order(y[i], other[i], keeping[:, i], scramble),
-            total=total_order(y[i], other[i], changing[:, i], scramble),
-            shapley=shapley_effects(walk[:, i], order, scramble),
+            variance=float(known[i, [0, -1]].var()),
+            first=first_order(known[i, -1], known[i, 0], keeping[i], scramble),
+            total=total_order(known[i, -1], known[i, 0], changing[i], scramble),
+            shapley=shapley_effects(known[i], order, scramble),
         )
-        for i in range(len(y))
+        for i in range(len(found))
     )
