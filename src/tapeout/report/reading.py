@@ -91,6 +91,12 @@ def tornado(results: Results, most: int) -> list[dict[str, Any]]:
     ]
 
 
+def subjects(results: Results, most: int) -> list[dict[str, Any]]:
+    """Subjects that are worth something to know, dearest first."""
+    found = mapping(results, "information").get("subjects", [])
+    return [one for one in found if one["evppi_usd"] > 0 or one["evppi_pair_usd"] > 0][:most]
+
+
 # what the programme draws by chance is no input, so no unit is written down for it
 _CHANCE_UNITS = {
     "options.own.cancelled": "yes/no",

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from tapeout.report import formats as f
 from tapeout.report import headline
 from tapeout.report.charts import breakeven, cash, margin, ranges
+from tapeout.report.charts.information import information_chart
 from tapeout.report.charts.tornado import tornado_chart
 from tapeout.report.content import Block, Bullets, Fold, Pair, Prose, Section
-from tapeout.report.reading import COUNTERFACTUALS, builds, mapping, records
+from tapeout.report.reading import COUNTERFACTUALS, builds, mapping, records, subjects
 from tapeout.report.tables import (
     boundary,
     capacity,
+    information,
     inputs,
     money,
     options,
@@ -189,8 +191,17 @@ def _savings(results: Results) -> Section | None:
 def _sensitivity(results: Results) -> Section | None:
     return section(
         "sensitivity",
-        "What moves the answer",
-        (tornado_chart(results), fold("The same in figures", inputs.strongest(results))),
+        "What to find out first, and what moves the answer",
+        (
+            pair(information_chart(results), tornado_chart(results)),
+            information.first(results),
+            fold("The tornado in figures", inputs.strongest(results)),
+            fold("Shares of the variance", information.shares(results)),
+        ),
+        "Left: what it is worth to know before deciding. Right: what the saving swings by."
+        " An input may move the saving far and still not change which strategy is best."
+        if subjects(results, 1)
+        else "",
     )
 
 

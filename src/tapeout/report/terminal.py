@@ -14,7 +14,7 @@ from rich.text import Text
 from tapeout.report import headline
 from tapeout.report.content import Row, Table
 from tapeout.report.reading import run_id, settled
-from tapeout.report.tables import boundary, options, programme, strategies
+from tapeout.report.tables import boundary, information, options, programme, strategies
 from tapeout.report.tables.inputs import counts_sentence
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _SHOWN = (
     (options.lcot, ("option", "p50", "range")),
     (programme.dates, ("date", "g_star", "p", "leverage", "volume", "whole")),
     (boundary.must_be_true, ("input", "central", "threshold")),
+    (information.first, ("what", "all", "pair")),
 )
 
 

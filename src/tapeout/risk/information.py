@@ -200,7 +200,8 @@ def _design(learnt: Sequence[Floats], size: int) -> Floats:
 def _standard(values: Floats) -> Floats:
     """Mean zero, standard deviation one; zeros where nothing varies."""
     spread = float(values.std())
-    return (values - values.mean()) / (spread if spread > 0 else 1.0)
+    scores: Floats = (values - values.mean()) / (spread if spread > 0 else 1.0)
+    return scores
 
 
 def _bent(values: Floats, *, bends: bool) -> list[Floats]:

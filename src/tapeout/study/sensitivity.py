@@ -55,13 +55,13 @@ _BOUGHT = ("buy", "rent", "api")
 SUBJECTS = (
     Subject(
         key="throughput",
-        title="Own chip: delivered throughput",
+        title="Throughput the own chip delivers",
         fields=("delivered_ratio", "timing_ratio", "tokens_per_s_per_chip"),
         kinds=("build",),
     ),
     Subject(
         key="schedule",
-        title="Own chip: schedule and survival",
+        title="Schedule and survival of the own chip",
         fields=(
             "late_fraction",
             "slip_if_late_months",
@@ -96,7 +96,7 @@ SUBJECTS = (
     Subject(key="rival", title="Rival generations", fields=("rival.",)),
     Subject(
         key="rivals-throughput",
-        title="Bought and rented chips: throughput",
+        title="Throughput of bought and rented chips",
         fields=("timing_ratio", "tokens_per_s_per_chip"),
         kinds=_BOUGHT,
     ),
@@ -123,7 +123,7 @@ SUBJECTS = (
             "rebate_lost_fraction",
         ),
     ),
-    Subject(key="parts", title="Parts: wafers, memory, packages", fields=("parts.",)),
+    Subject(key="parts", title="Wafers, memory and packages", fields=("parts.",)),
     Subject(key="worth", title="Worth of a token", fields=("value.",)),
     Subject(key="money", title="Discount rate", fields=("decision.",)),
     Subject(
@@ -133,11 +133,11 @@ SUBJECTS = (
     ),
     Subject(
         key="programme",
-        title="Own chip: cost of programme and chip",
+        title="Cost of the own chip and its programme",
         fields=(),
         kinds=("build",),
     ),
-    Subject(key="racks", title="Bought and rented chips: racks, power, life", fields=()),
+    Subject(key="racks", title="Racks, power and life of what is bought or rented", fields=()),
 )
 
 
@@ -203,12 +203,13 @@ def information(
         | _shares("decision", decision, index)
         for index, key in enumerate(members)
     ]
+    ordered = sorted(
+        zip(worth.values(), subjects, strict=True),
+        key=lambda one: (-one[0][0].mean, -one[0][1].mean),
+    )
     facts = _stated("evpi", choices.knowing_all()) | {
         "rows": min(len(draws), 1 << ROWS_LOG2),
-        "subjects": sorted(
-            subjects,
-            key=lambda one: (-one["evppi_usd"], -one["evppi_pair_usd"], one["key"]),
-        ),
+        "subjects": [one for _, one in ordered],
         "studies": _studies(problem, draws, inputs, choices),
     }
     rows = [
