@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tapeout.constants import PERCENT
 from tapeout.report import formats as f
 from tapeout.report.content import Cell, Row, Table, cell, left, right, row
 from tapeout.report.reading import mapping, subjects
@@ -42,7 +43,8 @@ def first(results: Results) -> Table | None:
             row("Everything", _worth(whole, "evpi"), _worth(whole, "evpi_pair"), style="total"),
         ),
         notes=(
-            "± one standard error; pale where two of them reach zero. A subject that is not listed changes neither choice.",
+            "± one standard error; pale where two of them reach zero.",
+            "A subject that is not listed changes neither choice.",
             *(f"{one['title']}: reports {one['reports']}." for one in whole["studies"]),
         ),
     )
@@ -65,7 +67,8 @@ def _worth(one: dict[str, Any], name: str) -> Cell:
 
 def shares(results: Results) -> Table | None:
     """Shares of the variance of the saving and of its sign, by subject."""
-    found = mapping(results, "information").get("subjects", [])
+    whole = mapping(results, "information")
+    found = whole.get("subjects", [])
     found = [one for one in found if one["saving_shapley"] is not None]
     if not found:
         return None
@@ -75,7 +78,10 @@ def shares(results: Results) -> Table | None:
         value = one[name]
         if value is None:
             return f.NONE
-        return "under 1 %" if value < _SMALL else f.percent(round(value, 2))
+        error = one[f"{name}_se"]
+        if value < _SMALL or f.missing(error):
+            return "under 1 %" if value < _SMALL else f.percent(round(value, 2))
+        return f"{f.percent(round(value, 2))} ± {f.integer(round(error / PERCENT))}"
 
     return Table(
         key="shares",
@@ -100,6 +106,7 @@ def shares(results: Results) -> Table | None:
         notes=(
             "The schedule and what the chip delivers are correlated, so the first and the total"
             " order do not add up; the fair shares do.",
+            f"± one standard error in points, from {f.integer(whole.get('rows'))} rows.",
             "Variance is not worth: what cannot change the choice is worth nothing to know.",
         ),
     )
