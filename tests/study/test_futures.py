@@ -102,3 +102,12 @@ def test_evaluating_in_blocks_changes_nothing(study, monkeypatch):
     assert parts.lcot_by_holder == {
         key: pytest.approx(holders, rel=1e-12) for key, holders in whole.lcot_by_holder.items()
     }
+
+
+def test_demand_never_falls_by_more_than_all_of_it(make, tmp_path):
+    """A wide range of growth has a normal tail below -1, where a power has no value."""
+    scenario = make.small(demand__growth_per_year={"value": 0.1, "low": -0.6, "high": 1.0})
+    study = prepare(make.write(tmp_path, scenario))
+    name = study.sampler.columns["demand.growth_per_year"]
+    growth = study.sampler.draw(13, 1)[name]
+    assert growth.min() == -0.95

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tapeout.risk import (
     SCRAMBLES,
     Columns,
     Distribution,
+    TwoPieceNormal,
     Uniform,
     driver_name,
     extra_spins,
@@ -30,6 +31,8 @@ RETICLE_MM2 = 858.0  # largest die one exposure prints; a larger package is seve
 WAFER_MM2 = 70_686.0  # 300 mm disc
 WAFER_USE = 0.9  # after edge and scribe lines, for dies of this size
 MOST_SPINS = 4  # a funded team fixes its silicon or stops
+# growth of a normal draw may fall below -1, at which nothing is left to grow; assumption
+STEEPEST_FALL = -0.95
 SLIP_WITH_DELIVERY = -0.4  # late programmes tend to fall short as well; assumption
 
 UNIFORMS = ("build.late", "build.spins", "build.cancelled", "shift.time", "shift.kind")
@@ -300,7 +303,10 @@ def sampler(
             continue
         name = _driver(entry.path, kinds, slots, chips, first_of_chip)
         columns[entry.path] = name
-        distributions.setdefault(name, from_figure(figure, "positive" if sign == "count" else sign))
+        law = from_figure(figure, "positive" if sign == "count" else sign)
+        if isinstance(law, TwoPieceNormal) and entry.path.endswith("growth_per_year"):
+            law = replace(law, floor=STEEPEST_FALL)
+        distributions.setdefault(name, law)
     return Sampler(
         ledger=ledger,
         columns=columns,

@@ -11,6 +11,7 @@ import numpy as np
 from tapeout.economics.schedule import OWN
 from tapeout.economics.types import Inputs
 from tapeout.numerics import BLOCK, Draws, Floats, Ints
+from tapeout.risk import SCRAMBLES
 from tapeout.risk.information import Value, evpi, expected, worth_of_choice
 from tapeout.risk.registry import column
 from tapeout.risk.sensitivity import Shares, analyse, follow_back, matched, mix
@@ -21,6 +22,7 @@ from tapeout.study.futures import SLIP_WITH_DELIVERY, UNIFORMS, Sampler
 from tapeout.study.statistics import concatenate
 
 ROWS_LOG2 = 10  # points of the analysis of variance; each costs 1 + 3 subjects evaluations
+MOST_DRAWS = 65_536  # that information is valued on; more would only cost memory
 _OTHER_SEED = 1_000_003  # of the points that share nothing with the first
 _SLIP, _DELIVERED = "build.slip_if_late_months", "build.delivered_ratio"
 
@@ -179,6 +181,7 @@ def information(
         The tornado with the worth of knowing each input; and perfect information, subjects and
         studies for the verdict.
     """
+    draws, cost = _thinned(draws, cost)
     values = sampler.table(draws)
     inputs = sampler.inputs(values)
     choices = _Choices.of(problem, cost, draws.scramble)
@@ -219,6 +222,17 @@ def information(
         for row in moved
     ]
     return rows, facts
+
+
+def _thinned(draws: Draws, cost: Mapping[str, Floats]) -> tuple[Draws, Mapping[str, Floats]]:
+    """The first draws of every scramble, at most `MOST_DRAWS` in all."""
+    if len(draws) <= MOST_DRAWS:
+        return draws, cost
+    each, wanted = len(draws) // SCRAMBLES, MOST_DRAWS // SCRAMBLES
+    keep = np.flatnonzero(np.arange(len(draws)) % each < wanted)
+    values = {name: draws[name][keep] for name in draws.values}
+    thin = Draws(values=values, seed=draws.seed, scramble=draws.scramble[keep])
+    return thin, {key: usd[keep] for key, usd in cost.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
