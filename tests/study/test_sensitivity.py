@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tapeout.study import decide
+from tapeout.study import decide, sensitivity
 from tapeout.study.decide import futures, prepare
 from tapeout.study.sensitivity import SUBJECTS, _Copies, _members, information, subject_of
 
@@ -94,3 +94,14 @@ def test_a_study_without_a_chip_has_subjects_and_no_studies(make, tmp_path):
     found = results.verdict["information"]
     assert found["studies"] == []
     assert {one["key"] for one in found["subjects"]}.isdisjoint({"throughput", "schedule"})
+
+
+def test_beyond_the_most_draws_every_scramble_gives_its_first(made, monkeypatch):
+    study, drawn, _, _ = made
+    monkeypatch.setattr(sensitivity, "MOST_DRAWS", 64)
+    thin, cost = sensitivity._thinned(drawn.draws, drawn.cost)
+    assert len(thin) == 64
+    assert np.bincount(thin.scramble).tolist() == [4] * 16
+    name = next(iter(study.sampler.columns.values()))
+    assert thin[name][4:8].tolist() == drawn.draws[name][32:36].tolist()
+    assert cost["buy"][:4].tolist() == drawn.cost["buy"][:4].tolist()
