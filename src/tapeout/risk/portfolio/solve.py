@@ -1,0 +1,199 @@
+"""The best portfolio: every set of optional options is a search of its own, bounded by the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from tapeout.errors import Problem as Wrong
+from tapeout.errors import ProblemsError
+from tapeout.numerics import Floats
+from tapeout.risk.portfolio.cuts import GAP, Held, Point, Search, standing_usd
+from tapeout.risk.portfolio.dispatch import Dispatch, Recourse, risk_cost, tail_weight
+from tapeout.risk.portfolio.problem import (
+    MEAN,
+    PortfolioProblem,
+    RiskPreference,
+    check,
+    mean_problem,
+)
+from tapeout.risk.portfolio.scale import Scale, scaled
+
+MOST_OPTIONAL = 12  # 4,096 sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """What to take, what it costs, and what limits are worth.
+
+    Attributes
+    ----------
+    taken : array, shape (option, vintage)
+        Units taken by period.
+    used : array of bool, shape (option,)
+        Options entered.
+    cost_usd : float
+        (1 - omega) x mean + omega x CVaR.
+    bound_usd : float
+        Lower bound of that; the optimum is between the two.
+    by_scenario_usd : array, shape (scenario,)
+    mean_usd, cvar_usd : float
+        Both parts, CVaR at the alpha of the preference.
+    shadow_usd : mapping of limit to array, shape (period,)
+        What one more unit of a limit would save, with these options in use. [USD/unit]
+    dispatch : Dispatch
+        In the units of the problem.
+    """
+
+    risk: RiskPreference
+    taken: Floats
+    used: np.ndarray
+    cost_usd: float
+    bound_usd: float
+    by_scenario_usd: Floats
+    mean_usd: float
+    cvar_usd: float
+    shadow_usd: Mapping[str, Floats]
+    dispatch: Dispatch
+
+
+def _sets(optional: np.ndarray, always: np.ndarray, kept: np.ndarray) -> Iterator[np.ndarray]:
+    """Sets of options to try, all of them first: good points come early, bounds cut the rest."""
+    free = [option for option in optional if not kept[option]]
+    for size in range(len(free), -1, -1):
+        for chosen in combinations(free, size):
+            used = always | kept
+            used[list(chosen)] = True
+            yield used
+
+
+def optimise(
+    problem: PortfolioProblem,
+    risk: RiskPreference = MEAN,
+    *,
+    held: Held | None = None,
+    gap: float = GAP,
+) -> Portfolio:
+    """Find the cheapest portfolio under a risk preference.
+
+    Parameters
+    ----------
+    problem : PortfolioProblem
+    risk : RiskPreference
+    held : Held, optional
+        What was decided before; the rest is decided now.
+    gap : float
+        Relative distance from the optimum at which the search ends.
+
+    Raises
+    ------
+    ProblemsError, InfeasibleError
+        The problem is malformed, or its limits leave nothing.
+
+    Notes
+    -----
+    Entries and the pooling loss depend on which options are in use; each set is solved by cutting
+    planes with the cuts of the others, and given up once its bound passes the best cost.
+    """
+    check(problem)
+    optional = problem.options.optional
+    if optional.size > MOST_OPTIONAL:
+        raise ProblemsError(
+            "portfolio",
+            [
+                Wrong(
+                    path="options.entry_usd",
+                    value=str(optional.size),
+                    message="too many options with a cost of their own",
+                    remedy=f"keep {MOST_OPTIONAL}, or join options of one kind",
+                )
+            ],
+        )
+    inside, scale = scaled(problem)
+    if held is not None:
+        held = Held(
+            taken=held.taken / scale.units[:, None], until=held.until, entered=held.entered
+        )
+    best = _best(inside, risk, held, gap)
+    return _portfolio(problem, risk, best, scale)
+
+
+def _best(inside: PortfolioProblem, risk: RiskPreference, held: Held | None, gap: float) -> Point:
+    options = inside.options
+    always = np.ones(len(options.keys), bool)
+    always[options.optional] = False
+    kept = np.zeros_like(always) if held is None else held.entered
+    search = Search(inside, risk, held)
+    start = np.zeros(options.open.shape) if held is None else held.taken
+    if inside.weight.size > 1:
+        start = _best(mean_problem(inside), RiskPreference(), held, 1e-6).taken
+    best: Point | None = None
+    for used in _sets(options.optional, always, kept):
+        limit = np.inf if best is None else best.cost
+        found = search.run(used, start, limit, gap)
+        if found is not None and found.cost < limit:
+            best, start = found, found.taken
+    assert best is not None, "no set of options was solved"
+    return best
+
+
+def _portfolio(
+    problem: PortfolioProblem, risk: RiskPreference, best: Point, scale: Scale
+) -> Portfolio:
+    taken = best.taken * scale.units[:, None]
+    dispatch, by_scenario = _costs(problem, taken, best.used)
+    return Portfolio(
+        risk=risk,
+        taken=taken,
+        used=best.used,
+        cost_usd=best.cost * scale.usd,
+        bound_usd=best.bound * scale.usd,
+        by_scenario_usd=by_scenario,
+        mean_usd=float(problem.weight @ by_scenario),
+        cvar_usd=cvar_usd(by_scenario, problem.weight, risk.alpha),
+        shadow_usd={
+            limit.key: dual * scale.usd / size
+            for limit, dual, size in zip(
+                problem.limits, best.limit_dual, scale.limits, strict=True
+            )
+        },
+        dispatch=dispatch,
+    )
+
+
+def _costs(
+    problem: PortfolioProblem, taken: Floats, used: np.ndarray
+) -> tuple[Dispatch, Floats]:
+    found = Recourse(problem).run(taken, problem.pooling_ratio(used))
+    return found, found.cost_usd + standing_usd(problem, used, taken)
+
+
+def cost_by_scenario(problem: PortfolioProblem, portfolio: Portfolio) -> Floats:
+    """Cost of a portfolio in the scenarios of a problem, its own or fresh ones; (scenario,)."""
+    return _costs(problem, portfolio.taken, portfolio.used)[1]
+
+
+def risk_adjusted_usd(
+    problem: PortfolioProblem, portfolio: Portfolio, risk: RiskPreference
+) -> float:
+    """Risk-adjusted cost of a portfolio in the scenarios of a problem. [USD]."""
+    return risk_cost(cost_by_scenario(problem, portfolio), problem.weight, risk)
+
+
+def cvar_usd(cost: Floats, weight: Floats, alpha: float) -> float:
+    """Mean of the worst (1 - alpha) of weighted costs. [USD]."""
+    return float(tail_weight(cost, weight, alpha) @ cost)
+
+
+def hybrid_fleet_ratio(problem: PortfolioProblem, portfolio: Portfolio) -> Floats:
+    """Share of fixed-function capacity in the expected capacity in service, shape (period,).
+
+    Zero in a period without any capacity.
+    """
+    held = np.tensordot(problem.weight, portfolio.dispatch.capacity, axes=(0, 0))
+    total = held.sum(axis=0)
+    fixed = held[problem.options.fixed_function].sum(axis=0)
+    return np.divide(fixed, total, out=np.zeros_like(total), where=total > 0)
