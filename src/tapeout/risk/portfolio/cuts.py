@@ -16,7 +16,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.risk.portfolio.dispatch import Recourse, risk_cost, tail_weight
 from tapeout.risk.portfolio.extensive import Builder
-from tapeout.risk.portfolio.lp import INFINITY, Live, LinearProgram, Solution
+from tapeout.risk.portfolio.lp import INFINITY, LinearProgram, Live, Solution
 from tapeout.risk.portfolio.problem import PortfolioProblem, RiskPreference
 
 GAP = 1e-8  # relative; solvers agree to 1e-6

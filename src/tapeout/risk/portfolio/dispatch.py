@@ -43,7 +43,8 @@ class Dispatch:
     @property
     def cost_usd(self) -> Floats:
         """Both costs, shape (scenario,)."""
-        return self.taken_usd + self.served_usd.sum(axis=1)
+        total: Floats = self.taken_usd + self.served_usd.sum(axis=1)
+        return total
 
 
 class Recourse:

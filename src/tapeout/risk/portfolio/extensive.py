@@ -125,8 +125,10 @@ class Builder:
         rows = lp.rows(np.full(there.shape, -INFINITY), there)
         lp.put(rows.swapaxes(1, 2), columns[:, :, :count], 1.0)
         for vintage in range(periods):
-            gives = pooled * options.unit * (
-                options.gain[:, :, [vintage]] * self.alive[None, :, vintage, :]
+            gives = (
+                pooled
+                * options.unit
+                * (options.gain[:, :, [vintage]] * self.alive[None, :, vintage, :])
             )
             taken = self.taken[vintage][:, self.node[vintage]].T  # (scenario, option)
             lp.put(rows, taken[:, :, None], -gives)
@@ -194,6 +196,4 @@ def extensive(
     served = build.serve(may, mean_weight)
     if risk.omega > 0.0:
         build.tail(served, risk)
-    return Extensive(
-        program=build.lp, taken=tuple(build.taken), entered=entered, limits=limits
-    )
+    return Extensive(program=build.lp, taken=tuple(build.taken), entered=entered, limits=limits)

@@ -157,7 +157,8 @@ class Live:
         if a["integer"].any():
             kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
             model.integrality_ = [kinds[int(one)] for one in a["integer"]]
-        self._solver: Any = highspy.Highs()
+        solver: Any = highspy
+        self._solver = solver.Highs()
         self._optimal = highspy.HighsModelStatus.kOptimal
         for name, value in (
             ("output_flag", False),

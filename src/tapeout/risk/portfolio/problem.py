@@ -135,9 +135,9 @@ class Capacity:
         """One where a vintage serves, shape (option, vintage, period)."""
         periods = self.open.shape[1]
         age = np.arange(periods)[None, :] - np.arange(periods)[:, None]
-        there: Floats = (
-            (age[None] >= 0) & (age[None] < self.life_periods[:, None, None])
-        ).astype(float)
+        there: Floats = ((age[None] >= 0) & (age[None] < self.life_periods[:, None, None])).astype(
+            float
+        )
         return there
 
     @property

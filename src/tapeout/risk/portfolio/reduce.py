@@ -119,7 +119,8 @@ def reduced(problem: PortfolioProblem, count: int) -> PortfolioProblem:
 
 def _gathered(distance: Floats, weight: Floats, index: Ints) -> Floats:
     home = np.argmin(distance[:, index], axis=1)
-    return np.bincount(home, weights=weight, minlength=index.size)
+    gathered: Floats = np.bincount(home, weights=weight, minlength=index.size).astype(float)
+    return gathered
 
 
 def _check_count(count: int, scenarios: int) -> None:

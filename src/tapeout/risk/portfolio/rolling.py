@@ -7,6 +7,7 @@ when that period's units are taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _check_tree(node: Ints, problem: PortfolioProblem) -> None:
     if node.shape != (periods, scenarios):
         wrong.append((str(node.shape), "wrong shape", "(period, scenario)"))
     else:
-        for before, after in zip(node[:-1], node[1:], strict=True):
+        for before, after in pairwise(node):
             pairs = set(zip(after.tolist(), before.tolist(), strict=True))
             if len(pairs) > after.max() + 1:
                 wrong.append(("", "what was told apart is joined again", "only ever split nodes"))

@@ -1,4 +1,4 @@
-"""Units in which a portfolio's numbers are near one, so that a solver's tolerances mean something."""
+"""Units in which a portfolio's numbers are near one, as a solver's tolerances expect."""
 
 from __future__ import annotations
 

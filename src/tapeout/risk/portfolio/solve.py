@@ -114,9 +114,7 @@ def optimise(
         )
     inside, scale = scaled(problem)
     if held is not None:
-        held = Held(
-            taken=held.taken / scale.units[:, None], until=held.until, entered=held.entered
-        )
+        held = Held(taken=held.taken / scale.units[:, None], until=held.until, entered=held.entered)
     best = _best(inside, risk, held, gap)
     return _portfolio(problem, risk, best, scale)
 
@@ -156,17 +154,13 @@ def _portfolio(
         cvar_usd=cvar_usd(by_scenario, problem.weight, risk.alpha),
         shadow_usd={
             limit.key: dual * scale.usd / size
-            for limit, dual, size in zip(
-                problem.limits, best.limit_dual, scale.limits, strict=True
-            )
+            for limit, dual, size in zip(problem.limits, best.limit_dual, scale.limits, strict=True)
         },
         dispatch=dispatch,
     )
 
 
-def _costs(
-    problem: PortfolioProblem, taken: Floats, used: np.ndarray
-) -> tuple[Dispatch, Floats]:
+def _costs(problem: PortfolioProblem, taken: Floats, used: np.ndarray) -> tuple[Dispatch, Floats]:
     found = Recourse(problem).run(taken, problem.pooling_ratio(used))
     return found, found.cost_usd + standing_usd(problem, used, taken)
 
@@ -196,4 +190,5 @@ def hybrid_fleet_ratio(problem: PortfolioProblem, portfolio: Portfolio) -> Float
     held = np.tensordot(problem.weight, portfolio.dispatch.capacity, axes=(0, 0))
     total = held.sum(axis=0)
     fixed = held[problem.options.fixed_function].sum(axis=0)
-    return np.divide(fixed, total, out=np.zeros_like(total), where=total > 0)
+    share: Floats = np.divide(fixed, total, out=np.zeros_like(total), where=total > 0)
+    return share

@@ -1,6 +1,6 @@
 """Two-stage stochastic linear programs as such, and what information and modelling are worth.
 
-    min c x + E[Q(x, s)],   Q(x, s) = min q_s y  with  W y + T_s x >= h_s, y >= 0
+min c x + E[Q(x, s)] with Q(x, s) = min q_s y subject to W y + T_s x >= h_s and y >= 0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a portfolio is worth: its frontier, its regret on fresh scenarios, information, modelling."""
+"""What a portfolio is worth: frontier, regret on fresh scenarios, information, modelling."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def frontier(
     problem: PortfolioProblem, omegas: Sequence[float] = OMEGAS, alpha: float = 0.95
 ) -> tuple[Portfolio, ...]:
     """Efficient portfolios between least expected cost and least CVaR, one for each omega."""
-    return tuple(
-        optimise(problem, RiskPreference(alpha=alpha, omega=omega)) for omega in omegas
-    )
+    return tuple(optimise(problem, RiskPreference(alpha=alpha, omega=omega)) for omega in omegas)
 
 
 def worth(
