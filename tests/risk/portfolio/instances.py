@@ -46,6 +46,7 @@ def portfolio(  # every figure has a default
         installed=np.zeros((count, periods)),
         minimum=np.zeros((count, periods)),
         minimum_usd=np.zeros((count, periods)),
+        serves_most=np.full((1, count, periods), np.inf),
     )
     return PortfolioProblem(
         weight=np.full(scenarios, 1 / scenarios),
@@ -76,6 +77,7 @@ def newsvendor_problem(demand, under_usd, over_usd):
         installed=np.zeros((1, 1)),
         minimum=np.zeros((1, 1)),
         minimum_usd=np.zeros((1, 1)),
+        serves_most=np.full((1, 1, 1), np.inf),
     )
     return PortfolioProblem(
         weight=np.full(count, 1 / count),

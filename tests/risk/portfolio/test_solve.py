@@ -178,15 +178,25 @@ def test_a_take_or_pay_minimum_is_paid_where_capacity_is_not_taken(plain):
     assert free.cost_usd == pytest.approx(form, rel=1e-7)
 
 
-def test_what_is_installed_serves_and_costs_nothing_more(plain, best):
+def test_traffic_an_option_cannot_serve_needs_another(plain, best):
+    most = np.full((40, 4, 10), np.inf)
+    most[:, 0] = 0.3 * plain.demand
+    bounded = with_options(plain, serves_most=most)
+    found = optimise(bounded)
+    assert found.cost_usd > best.cost_usd
+    assert (found.dispatch.used[:, 0] <= most[:, 0] * (1 + 1e-9)).all()
+    inside, scale = scaled(bounded)
+    form = extensive(inside, RiskPreference(), used=ALL).program.solve()
+    assert found.cost_usd == pytest.approx(form.objective * scale.usd, rel=1e-7)
+
+
+def test_what_is_installed_serves_and_costs_nothing_more(plain):
     installed = np.zeros((4, 10))
     installed[1, :3] = 20.0
     free = replace(plain, limits=())
     base = optimise(free).cost_usd
     helped = optimise(with_options(free, installed=installed)).cost_usd
     assert helped < base
-    full = np.broadcast_to(np.array([1.4]), (1,))
-    assert full[0] == 1.4
     # under the limit it takes its megawatts first
     crowded = np.zeros((4, 10))
     crowded[1, 0] = plain.limits[0].most[0] / 1.4
@@ -215,7 +225,7 @@ def test_the_hybrid_fleet_ratio_is_a_share_of_capacity(plain, best):
     assert hybrid_fleet_ratio(alone, optimise(alone)) == pytest.approx(1.0)
 
 
-def test_the_merit_order_by_hand(plain):
+def test_the_merit_order_by_hand():
     """One period, capacity 10 at 1 a unit, spot 5 deep at 14, the rest unserved at 60."""
     one = portfolio(1, limits=False)
     options = replace(

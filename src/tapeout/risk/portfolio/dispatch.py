@@ -78,12 +78,14 @@ class Recourse:
         """Dispatch with `taken` units, shape (option, vintage)."""
         options, demand = self.problem.options, self.problem.demand[:, :, None]
         capacity = self.capacity(taken, pooled)
-        self.step[:, :, : self.count] = capacity.swapaxes(1, 2)
+        most = options.serves_most
+        self.step[:, :, : self.count] = np.minimum(capacity, most).swapaxes(1, 2)
         step = np.take_along_axis(self.step, self.order, axis=2)
         end = np.cumsum(step, axis=2)
         used = np.clip(demand - (end - step), 0.0, step)
         last = np.argmax(end >= demand * (1.0 - 1e-13), axis=2)[:, :, None]
         price = np.take_along_axis(self.sorted_price, last, axis=2)
+        rent = np.maximum(price - self.price[:, :, : self.count], 0.0)
         by_step = np.empty_like(used)
         np.put_along_axis(by_step, self.order, used, axis=2)
         return Dispatch(
@@ -93,7 +95,7 @@ class Recourse:
             capacity=capacity,
             spot=by_step[:, :, self.count : -1].swapaxes(1, 2),
             unserved=by_step[:, :, -1],
-            rent_usd=np.maximum(price - self.price[:, :, : self.count], 0.0).swapaxes(1, 2),
+            rent_usd=np.where(capacity < most, rent.swapaxes(1, 2), 0.0),
         )
 
     def taking(self, weight: Floats) -> Floats:

@@ -115,6 +115,7 @@ class Builder:
         prices = [options.run_usd.swapaxes(1, 2), *(one.usd[:, :, None] for one in problem.spots)]
         price = np.concatenate([*prices, problem.unserved_usd[:, :, None]], axis=2)
         upper = np.full(price.shape, INFINITY)
+        upper[:, :, :count] = options.serves_most.swapaxes(1, 2)
         for index, one in enumerate(problem.spots):
             upper[:, :, count + index] = one.depth
         weight = problem.weight[:, None, None] * mean_weight

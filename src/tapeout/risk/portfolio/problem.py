@@ -114,6 +114,9 @@ class Capacity:
         Take-or-pay: units paid for whether taken or not, if the option is used.
     minimum_usd : array, shape (option, period)
         Present value of one unit short of the minimum for a period. [USD]
+    serves_most : array, shape (scenario, option, period)
+        Most demand that an option may serve, however much of it there is: the eligible share of
+        the traffic, the volume a ramp has reached. Infinite where nothing stands against it.
     """
 
     keys: tuple[str, ...]
@@ -129,6 +132,7 @@ class Capacity:
     installed: Floats
     minimum: Floats
     minimum_usd: Floats
+    serves_most: Floats
 
     @property
     def alive(self) -> Floats:
@@ -203,6 +207,7 @@ def _over_scenarios(
             gain=change(options.gain),
             take_usd=change(options.take_usd),
             run_usd=change(options.run_usd),
+            serves_most=change(options.serves_most),
         ),
         spots=tuple(
             replace(one, usd=change(one.usd), depth=change(one.depth)) for one in problem.spots
@@ -259,6 +264,7 @@ def check(problem: PortfolioProblem) -> None:
         "options.gain": (options.gain, (count, periods)),
         "options.take_usd": (options.take_usd, (count, periods)),
         "options.run_usd": (options.run_usd, (count, periods)),
+        "options.serves_most": (options.serves_most, (count, periods)),
     }
     for one in problem.spots:
         wide |= {f"spots.{one.key}.usd": (one.usd, (periods,))}
@@ -274,6 +280,7 @@ def check(problem: PortfolioProblem) -> None:
         "demand": problem.demand,
         "options.unit": options.unit,
         "options.gain": options.gain,
+        "options.serves_most": options.serves_most,
         "options.installed": options.installed,
         "options.minimum": options.minimum,
         "options.entry_usd": options.entry_usd,

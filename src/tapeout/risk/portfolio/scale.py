@@ -50,6 +50,7 @@ def scaled(problem: PortfolioProblem) -> tuple[PortfolioProblem, Scale]:
             take_usd=options.take_usd * per_unit[:, None],
             run_usd=options.run_usd * per_demand,
             entry_usd=options.entry_usd / usd,
+            serves_most=options.serves_most / demand,
             installed=options.installed / units[:, None],
             minimum=options.minimum / units[:, None],
             minimum_usd=options.minimum_usd * per_unit[:, None],
