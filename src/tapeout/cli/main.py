@@ -19,6 +19,7 @@ from tapeout.cli import validate as validate_cli
 from tapeout.cli.calibrate import calibrate
 from tapeout.cli.fit import fit
 from tapeout.cli.perf import perf
+from tapeout.cli.portfolio import portfolio
 from tapeout.cli.search import search
 from tapeout.cli.show import show
 from tapeout.cli.simulate import simulate
@@ -221,6 +222,7 @@ def schema() -> None:
 
 app.command()(show)
 app.command()(perf)
+app.command()(portfolio)
 app.command()(simulate)
 app.command()(search)
 app.command()(calibrate)

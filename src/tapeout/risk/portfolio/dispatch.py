@@ -64,7 +64,7 @@ class Recourse:
         steps = self.count + len(problem.spots) + 1
         self.step = np.empty((scenarios, self.periods, steps))
         for index, one in enumerate(problem.spots):
-            self.step[:, :, self.count + index] = one.depth
+            self.step[:, :, self.count + index] = np.minimum(one.depth, problem.demand)
         self.step[:, :, -1] = problem.demand  # whatever is wanted can be left unserved
 
     def capacity(self, taken: Floats, pooled: float) -> Floats:

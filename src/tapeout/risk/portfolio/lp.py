@@ -157,8 +157,10 @@ class Live:
         if a["integer"].any():
             kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
             model.integrality_ = [kinds[int(one)] for one in a["integer"]]
-        solver: Any = highspy
-        self._solver = solver.Highs()
+        # the wrapper around the solver sets callbacks up, and with them prints a banner before it
+        # can be told to be silent; its base does not
+        base: Any = highspy.Highs.__base__
+        self._solver = base()
         self._optimal = highspy.HighsModelStatus.kOptimal
         for name, value in (
             ("output_flag", False),

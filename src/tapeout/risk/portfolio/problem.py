@@ -293,6 +293,11 @@ def check(problem: PortfolioProblem) -> None:
         for path, values in signs.items()
         if values.size and values.min() < 0.0
     ]
+    wrong += [
+        Wrong(path=path, value="nan or inf", message="not finite", remedy="a number")
+        for path, (values, _) in wide.items()
+        if not path.endswith(("depth", "serves_most")) and not np.isfinite(values).all()
+    ]
     if abs(problem.weight.sum() - 1.0) > 1e-9:
         total = f"{problem.weight.sum():g}"
         wrong.append(

@@ -23,6 +23,7 @@ from tapeout.risk.portfolio.problem import (
 from tapeout.risk.portfolio.scale import Scale, scaled
 
 MOST_OPTIONAL = 12  # 4,096 sets
+MEAN_GAP = 1e-6  # of the mean problem, which only gives a start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ def optimise(
     risk: RiskPreference = MEAN,
     *,
     held: Held | None = None,
+    start: Floats | None = None,
     gap: float = GAP,
 ) -> Portfolio:
     """Find the cheapest portfolio under a risk preference.
@@ -85,6 +87,8 @@ def optimise(
     risk : RiskPreference
     held : Held, optional
         What was decided before; the rest is decided now.
+    start : array, shape (option, vintage), optional
+        Units to try first, within the limits; default: those of the mean problem.
     gap : float
         Relative distance from the optimum at which the search ends.
 
@@ -115,19 +119,28 @@ def optimise(
     inside, scale = scaled(problem)
     if held is not None:
         held = Held(taken=held.taken / scale.units[:, None], until=held.until, entered=held.entered)
-    best = _best(inside, risk, held, gap)
+    if start is not None:
+        start = start / scale.units[:, None]
+    best = _best(inside, risk, held, start, gap)
     return _portfolio(problem, risk, best, scale)
 
 
-def _best(inside: PortfolioProblem, risk: RiskPreference, held: Held | None, gap: float) -> Point:
+def _best(
+    inside: PortfolioProblem,
+    risk: RiskPreference,
+    held: Held | None,
+    start: Floats | None,
+    gap: float,
+) -> Point:
     options = inside.options
     always = np.ones(len(options.keys), bool)
     always[options.optional] = False
     kept = np.zeros_like(always) if held is None else held.entered
     search = Search(inside, risk, held)
-    start = np.zeros(options.open.shape) if held is None else held.taken
-    if inside.weight.size > 1:
-        start = _best(mean_problem(inside), RiskPreference(), held, 1e-6).taken
+    if start is None and inside.weight.size > 1:
+        start = _best(mean_problem(inside), MEAN, held, None, MEAN_GAP).taken
+    if start is None:
+        start = np.zeros(options.open.shape) if held is None else held.taken
     best: Point | None = None
     for used in _sets(options.optional, always, kept):
         limit = np.inf if best is None else best.cost
