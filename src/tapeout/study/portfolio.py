@@ -296,9 +296,7 @@ def _minima(years: _Years, held: Sequence[SiliconOption]) -> dict[str, Floats]:
     return {"minimum": minimum, "minimum_usd": usd}
 
 
-def _spots(
-    years: _Years, whole: Mapping[str, Floats], terms: PortfolioTerms
-) -> tuple[Spot, ...]:
+def _spots(years: _Years, whole: Mapping[str, Floats], terms: PortfolioTerms) -> tuple[Spot, ...]:
     """Tokens bought, and rent at short notice of the silicon that needs no port."""
     inputs, shape = years.inputs, (years.inputs.draws, years.periods)
     found = []
