@@ -137,7 +137,8 @@ def eroded(start_fraction: float, years: float, halving_years: float) -> float:
     >>> eroded(0.6, 2.0, 2.0)
     0.8
     """
-    return 1.0 - (1.0 - start_fraction) * 0.5 ** (years / halving_years)
+    left: float = 0.5 ** (years / halving_years)
+    return 1.0 - (1.0 - start_fraction) * left
 
 
 def portability_tax(

@@ -40,12 +40,16 @@ from tapeout.risk.portfolio import (
     Limit,
     Portfolio,
     PortfolioProblem,
+    Rolling,
     Spot,
+    at_periods,
+    by_quantile,
     cost_by_scenario,
     frontier,
     hybrid_fleet_ratio,
     out_of_sample,
     reduced,
+    rolling,
     supplier_failure,
     worth,
 )
@@ -57,6 +61,9 @@ if TYPE_CHECKING:
 
 OMEGAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ALONE = 64  # scenarios on which the value of information is worked out
+AGAIN_YEARS = (2, 4, 6)  # counted from the decision; in them the rest is decided again
+BRANCHES = 4
+AGAIN_GAP = 1e-5
 LEFT_OUT = (
     "years, not quarters: units are taken in a year's first quarter and serve its mean need",
     "everything is decided at the start; deciding again later would cost less",
@@ -108,12 +115,12 @@ class _Years:
 
     @property
     def periods(self) -> int:
-        return self.need.shape[1]
+        return int(self.need.shape[1])
 
     @property
     def taken_at(self) -> Floats:
         """When a year's units are taken: in its first quarter."""
-        return (np.arange(self.periods) + 0.5 / QUARTERS_PER_YEAR)[None, :]
+        return (np.arange(float(self.periods)) + 0.5 / QUARTERS_PER_YEAR)[None, :]
 
     @property
     def discount(self) -> Floats:
@@ -225,14 +232,16 @@ def _option(years: _Years, option: SiliconOption) -> dict[str, Floats]:
     rate = rate_by_quarter(option, inputs, years.dates, quarters)
     there = np.ones((1, quarters))
     gain = np.broadcast_to(generation_gains(option, inputs, years.taken_at)[0], shape)
-    most = np.full(shape, np.inf)
+    most: Floats = np.full(shape, np.inf)
     if option.kind == "build":
         dates = years.dates
         assert dates is not None
         time = mid_quarter_years(quarters)[None, :]
         there = (time >= dates.first_service[:, None]) * dates.alive[:, None]
         sold = there * (time < dates.end_of_sales[:, None])
-        gain = np.broadcast_to(yearly(np.broadcast_to(sold, (size, quarters))) > 0, shape) * 1.0
+        # an order of a year in which the chip ships at all is delivered when it ships
+        delivered = yearly(np.broadcast_to(sold, (size, quarters))) > 0
+        gain = delivered.astype(np.float64)
         ramp = ramp_fraction(dates.first_service, inputs.flat(f"{OWN}.ramp_years"), quarters)
         reached = np.broadcast_to(yearly(np.broadcast_to(ramp, (size, quarters))), shape)
         most = years.need * reached * inputs(f"{OWN}.eligible_fraction")
@@ -362,7 +371,7 @@ def _limits(
 def _token_value(years: _Years) -> Floats:
     """Revenue per million output tokens lost where demand is not served, (draw or 1, year)."""
     inputs, setting = years.inputs, years.study.problem.setting
-    time = np.arange(years.periods)[None, :] + 0.5
+    time = np.arange(float(years.periods))[None, :] + 0.5
     value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time)
     option = setting.options.get(setting.reference)
     if option is None or option.kind not in ("buy", "rent"):
@@ -411,7 +420,8 @@ def run_portfolio(  # noqa: PLR0913  all but the first have names and defaults
     seed : int
     terms : PortfolioTerms, optional
     information : bool
-        Work out EVPI and VSS as well, on a reduced set of futures.
+        Work out as well, at omega 0, EVPI and VSS on a reduced set of futures, and what deciding
+        again in `AGAIN_YEARS` saves.
     """
     terms = terms or PortfolioTerms()
     problem = portfolio_problem(study, draws_log2, seed, terms)
@@ -430,7 +440,9 @@ def run_portfolio(  # noqa: PLR0913  all but the first have names and defaults
     }
     if information:
         small = worth(reduced(problem, min(ALONE, problem.weight.size)))
+        again = _deciding_again(problem)
         record["evpi_usd"], record["vss_usd"] = small.evpi_usd, small.vss_usd
+        record["waiting_usd"], record["waiting_years"] = again.waiting_usd, list(AGAIN_YEARS)
     options = study.problem.setting.options
     return PortfolioRun(
         problem=problem,
@@ -438,6 +450,12 @@ def run_portfolio(  # noqa: PLR0913  all but the first have names and defaults
         titles={key: options[key].title for key in record["options"]},
         record=record,
     )
+
+
+def _deciding_again(problem: PortfolioProblem) -> Rolling:
+    """Decide again in some years, knowing which quarter of demands came."""
+    tree = at_periods(by_quantile(problem.demand, BRANCHES), np.array(AGAIN_YEARS))
+    return rolling(problem, tree, gap=AGAIN_GAP)
 
 
 def _row(problem: PortfolioProblem, fresh: PortfolioProblem, one: Portfolio) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def portfolio_frontier(record: Mapping[str, Any], titles: Mapping[str, str]) -> 
     """
     rows = []
     for one in record["portfolios"]:
-        for mean, tail, colour in (
+        for mean, tail, shade in (
             ("mean_usd", "cvar_usd", theme.OTHER),
             ("fresh_mean_usd", "fresh_cvar_usd", theme.OWN),
         ):
@@ -35,8 +35,8 @@ def portfolio_frontier(record: Mapping[str, Any], titles: Mapping[str, str]) -> 
                     "mean": one[mean] / GIGA,
                     "tail": one[tail] / GIGA,
                     "omega": one["omega"],
-                    "label": f"ω {one['omega']:g}" if colour == theme.OTHER else "",
-                    "colour": colour,
+                    "label": f"ω {one['omega']:g}" if shade == theme.OTHER else "",
+                    "colour": shade,
                 }
             )
     tail_name = f"CVaR, worst {f.number((1.0 - record['alpha']) / PERCENT)} %"

@@ -21,7 +21,13 @@ from tapeout.risk.portfolio.problem import (
     supplier_failure,
 )
 from tapeout.risk.portfolio.reduce import fast_forward, features, k_medoids, reduced
-from tapeout.risk.portfolio.rolling import Rolling, by_quantile, multistage_usd, rolling
+from tapeout.risk.portfolio.rolling import (
+    Rolling,
+    at_periods,
+    by_quantile,
+    multistage_usd,
+    rolling,
+)
 from tapeout.risk.portfolio.scale import Scale, scaled
 from tapeout.risk.portfolio.solve import (
     Portfolio,
@@ -56,6 +62,7 @@ __all__ = [
     "TwoStage",
     "TwoStageValues",
     "Worth",
+    "at_periods",
     "by_quantile",
     "cost_by_scenario",
     "extensive",
