@@ -464,6 +464,7 @@ def _row(problem: PortfolioProblem, fresh: PortfolioProblem, one: Portfolio) -> 
     spot = float(np.einsum("s,sjt->", problem.weight, one.dispatch.spot))
     unserved = float(np.einsum("s,st->", problem.weight, one.dispatch.unserved))
     wanted = float(np.einsum("s,st->", problem.weight, problem.demand))
+    used = (one.used & (one.taken > 0).any(axis=1)).tolist()
     test = out_of_sample(fresh, one)
     costs = cost_by_scenario(fresh, one)
     return {
@@ -472,7 +473,7 @@ def _row(problem: PortfolioProblem, fresh: PortfolioProblem, one: Portfolio) -> 
         "cvar_usd": one.cvar_usd,
         "cost_usd": one.cost_usd,
         "gap_usd": one.cost_usd - one.bound_usd,
-        "used": dict(zip(problem.options.keys, one.used.tolist(), strict=True)),
+        "used": dict(zip(problem.options.keys, used, strict=True)),
         "units": dict(zip(problem.options.keys, one.taken.tolist(), strict=True)),
         "capacity": dict(zip(problem.options.keys, held.tolist(), strict=True)),
         "served_fraction": dict(zip(problem.options.keys, (served / wanted).tolist(), strict=True)),

@@ -152,8 +152,8 @@ def test_every_set_of_options_bounds_the_optimum_from_above(plain):
     risk = RiskPreference(alpha=0.8, omega=0.5)
     inside, scale = scaled(problem)
     costs = []
-    for bits in range(8):
-        used = np.array([bool(bits & 1), bool(bits & 2), bool(bits & 4), True])
+    for bits in range(16):
+        used = np.array([bool(bits >> option & 1) for option in range(4)])
         costs.append(extensive(inside, risk, used=used).program.solve().objective * scale.usd)
     assert optimise(problem, risk).cost_usd == pytest.approx(min(costs), rel=1e-7)
 
@@ -308,3 +308,14 @@ def test_a_program_without_a_point_says_so():
     program.put(program.rows(np.array([2.0])), x, 1.0)
     with pytest.raises(InfeasibleError, match="no optimum"):
         program.solve()
+
+
+def test_a_kind_that_nothing_is_taken_of_costs_no_pooling(plain):
+    """Closing the kinds that the optimum leaves out changes nothing."""
+    lossy = replace(plain, pooling_loss_fraction=0.1)
+    found = optimise(lossy)
+    taken = found.taken.max(axis=1) > 0.0
+    assert not taken.all()
+    only = optimise(with_options(lossy, open=plain.options.open & taken[:, None]))
+    assert only.cost_usd == pytest.approx(found.cost_usd, rel=1e-7)
+    assert lossy.pooling_ratio(found.used) == pytest.approx(lossy.pooling_ratio(taken))

@@ -39,7 +39,7 @@ def portfolio_frontier(record: Mapping[str, Any], titles: Mapping[str, str]) -> 
                     "colour": shade,
                 }
             )
-    tail_name = f"CVaR, worst {f.number((1.0 - record['alpha']) / PERCENT)} %"
+    tail_name = f"CVaR, worst {(1.0 - record['alpha']) / PERCENT:.3g} %"
     x = alt.X(
         "mean:Q", scale=alt.Scale(zero=False), axis=theme.axis("Expected cost, USD bn", format="~g")
     )

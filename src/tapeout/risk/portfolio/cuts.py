@@ -21,6 +21,7 @@ from tapeout.risk.portfolio.problem import PortfolioProblem, RiskPreference
 
 GAP = 1e-8  # relative; solvers agree to 1e-6
 MOST_STEPS = 2000
+LOOK_UP = 4  # steps between looks at whether the best so far can still be bettered
 FLOOR = -1e6  # of a cost nothing bounds yet, in solver units
 ACCEPTED, GOOD = 0.1, 0.5  # of the decrease predicted
 
@@ -120,6 +121,10 @@ class Master:
         self.live.bound(self.columns, lower, upper)
         return self.live.solve()
 
+    def hopeless(self, best: float, gap: float) -> bool:
+        """Whether the bound says that a cost already reached cannot be bettered."""
+        return best < INFINITY and self.solve().objective >= best - gap * abs(best)
+
 
 class Search:
     """Tries points for one problem and risk preference; cuts are shared by all sets of options."""
@@ -173,24 +178,28 @@ class Search:
         centre = np.clip(start, master.lower, master.upper)
         cost, radius = self.value(master, centre), 1.0
         for step in range(MOST_STEPS):
+            if step % LOOK_UP == 0 and master.hopeless(best, gap):
+                return None
             trial = master.solve(centre, radius)
             if cost - trial.objective <= gap * abs(cost):
                 trial = master.solve()
-                if trial.objective >= best - gap * abs(best):
-                    return None
                 if cost - trial.objective <= gap * abs(cost):
                     return _point(master, trial, (centre, cost, step + 1))
                 radius *= 8.0
             predicted = cost - trial.objective
             point = trial.values[master.columns]
             new = self.value(master, point)
-            if cost - new >= GOOD * predicted:
-                radius *= 2.0
-            elif cost - new < ACCEPTED * predicted:
-                radius *= 0.5
+            radius *= _widened((cost - new) / predicted)
             if new < cost:
                 centre, cost = point, new
         raise InfeasibleError(f"the portfolio did not converge in {MOST_STEPS} steps")
+
+
+def _widened(kept: float) -> float:
+    """Factor of the box's size by the share of the predicted decrease that came true."""
+    if kept >= GOOD:
+        return 2.0
+    return 0.5 if kept < ACCEPTED else 1.0
 
 
 def _point(master: Master, solution: Solution, found: tuple[Floats, float, int]) -> Point:

@@ -178,8 +178,8 @@ def extensive(
     """
     options = problem.options
     optional = options.optional if used is None else np.zeros(0, np.int64)
-    if used is None and problem.pooling_loss_fraction and optional.size:
-        raise InfeasibleError("a pooling loss with optional options is not linear; use `optimise`")
+    if used is None and problem.pooling_loss_fraction and problem.switches:
+        raise InfeasibleError("a pooling loss with options to choose is not linear; `optimise` it")
     may = np.ones(len(options.keys), bool) if used is None else used
     build = Builder(problem, node)
     mean_weight = 1.0 - risk.omega

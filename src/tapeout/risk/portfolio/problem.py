@@ -184,10 +184,32 @@ class PortfolioProblem:
         """Scenarios, options, periods."""
         return self.weight.size, len(self.options.keys), self.options.open.shape[1]
 
+    @property
+    def switches(self) -> tuple[Ints, ...]:
+        """Options whose use is a decision of its own, those decided together side by side.
+
+        What costs something as such; and where kinds do not pool, the rest of each kind, for
+        leaving a kind out then saves capacity.
+        """
+        options = self.options
+        alone = tuple(np.array([option]) for option in options.optional)
+        if not self.pooling_loss_fraction or len(set(options.silicon)) < 2:
+            return alone
+        silicon = np.array(options.silicon)
+        there = (options.installed > 0).any(axis=1)
+        free = options.open.any(axis=1) & ~(options.minimum > 0).any(axis=1)
+        free[options.optional] = False
+        kinds = [
+            kind for kind in dict.fromkeys(options.silicon) if not there[silicon == kind].any()
+        ]
+        groups = [np.flatnonzero(free & (silicon == kind)) for kind in kinds]
+        return (*alone, *(group for group in groups if group.size))
+
     def pooling_ratio(self, used: np.ndarray) -> float:
         """Capacity kept with these options in use, of what one pool would serve."""
-        there = used | (self.options.installed > 0).any(axis=1)
-        kinds = {kind for kind, one in zip(self.options.silicon, there, strict=True) if one}
+        options = self.options
+        there = (used & options.open.any(axis=1)) | (options.installed > 0).any(axis=1)
+        kinds = {kind for kind, one in zip(options.silicon, there, strict=True) if one}
         return 1.0 / (1.0 + self.pooling_loss_fraction * max(len(kinds) - 1, 0))
 
 

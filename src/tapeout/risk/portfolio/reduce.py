@@ -9,6 +9,7 @@ from tapeout.numerics import Floats, Ints
 from tapeout.risk.portfolio.problem import PortfolioProblem, full, select
 
 MOST_SWAPS = 50
+SAME = 1e-12  # spread of a figure, of its size, below which it does not vary
 
 
 def features(problem: PortfolioProblem) -> Floats:
@@ -28,7 +29,7 @@ def features(problem: PortfolioProblem) -> Floats:
     parts = []
     for values in kinds:
         spread = values.std(axis=0)
-        moves = spread > 1e-12 * np.abs(values).max(initial=0.0)
+        moves = spread > SAME * np.abs(values).max(initial=0.0)
         if moves.any():
             standard = (values[:, moves] - values[:, moves].mean(axis=0)) / spread[moves]
             parts.append(standard / np.sqrt(moves.sum()))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from tapeout.errors import Problem as Wrong
 from tapeout.errors import ProblemsError
-from tapeout.numerics import Floats
+from tapeout.numerics import Floats, Ints
 from tapeout.risk.portfolio.cuts import GAP, Held, Point, Search, standing_usd
 from tapeout.risk.portfolio.dispatch import Dispatch, Recourse, risk_cost, tail_weight
 from tapeout.risk.portfolio.problem import (
@@ -35,7 +35,7 @@ class Portfolio:
     taken : array, shape (option, vintage)
         Units taken by period.
     used : array of bool, shape (option,)
-        Options entered.
+        Options that may be taken from; entries of these are paid, their kinds counted.
     cost_usd : float
         (1 - omega) x mean + omega x CVaR.
     bound_usd : float
@@ -61,13 +61,14 @@ class Portfolio:
     dispatch: Dispatch
 
 
-def _sets(optional: np.ndarray, always: np.ndarray, kept: np.ndarray) -> Iterator[np.ndarray]:
+def _sets(switches: Sequence[Ints], kept: np.ndarray) -> Iterator[np.ndarray]:
     """Sets of options to try, all of them first: good points come early, bounds cut the rest."""
-    free = [option for option in optional if not kept[option]]
+    free = [options for options in switches if not kept[options].all()]
     for size in range(len(free), -1, -1):
-        for chosen in combinations(free, size):
-            used = always | kept
-            used[list(chosen)] = True
+        for left_out in combinations(free, len(free) - size):
+            used = np.ones(kept.size, bool)
+            for options in left_out:
+                used[options] = kept[options]
             yield used
 
 
@@ -76,7 +77,7 @@ def optimise(
     risk: RiskPreference = MEAN,
     *,
     held: Held | None = None,
-    start: Floats | None = None,
+    like: Portfolio | None = None,
     gap: float = GAP,
 ) -> Portfolio:
     """Find the cheapest portfolio under a risk preference.
@@ -87,8 +88,8 @@ def optimise(
     risk : RiskPreference
     held : Held, optional
         What was decided before; the rest is decided now.
-    start : array, shape (option, vintage), optional
-        Units to try first, within the limits; default: those of the mean problem.
+    like : Portfolio, optional
+        Near the optimum, of a problem with the same options and limits: where to begin.
     gap : float
         Relative distance from the optimum at which the search ends.
 
@@ -103,25 +104,26 @@ def optimise(
     planes with the cuts of the others, and given up once its bound passes the best cost.
     """
     check(problem)
-    optional = problem.options.optional
-    if optional.size > MOST_OPTIONAL:
+    switches = problem.switches
+    if len(switches) > MOST_OPTIONAL:
         raise ProblemsError(
             "portfolio",
             [
                 Wrong(
                     path="options.entry_usd",
-                    value=str(optional.size),
-                    message="too many options with a cost of their own",
-                    remedy=f"keep {MOST_OPTIONAL}, or join options of one kind",
+                    value=str(len(switches)),
+                    message="too many options or kinds to be used or not",
+                    remedy=f"keep {MOST_OPTIONAL}, or take the pooling loss out",
                 )
             ],
         )
     inside, scale = scaled(problem)
     if held is not None:
         held = Held(taken=held.taken / scale.units[:, None], until=held.until, entered=held.entered)
-    if start is not None:
-        start = start / scale.units[:, None]
-    best = _best(inside, risk, held, start, gap)
+    begin = None
+    if like is not None:
+        begin = (like.used, like.taken / scale.units[:, None])
+    best = _best(inside, risk, held, begin, gap)
     return _portfolio(problem, risk, best, scale)
 
 
@@ -129,26 +131,29 @@ def _best(
     inside: PortfolioProblem,
     risk: RiskPreference,
     held: Held | None,
-    start: Floats | None,
+    begin: tuple[np.ndarray, Floats] | None,
     gap: float,
 ) -> Point:
     options = inside.options
-    always = np.ones(len(options.keys), bool)
-    always[options.optional] = False
-    kept = np.zeros_like(always) if held is None else held.entered
+    kept = np.zeros(len(options.keys), bool) if held is None else held.entered
     search = Search(inside, risk, held)
-    if start is None and inside.weight.size > 1:
-        start = _best(mean_problem(inside), MEAN, held, None, MEAN_GAP).taken
-    if start is None:
-        start = np.zeros(options.open.shape) if held is None else held.taken
+    if begin is None and inside.weight.size > 1:
+        central = _best(mean_problem(inside), MEAN, held, None, MEAN_GAP)
+        begin = (central.used, central.taken)
+    if begin is None:
+        nothing = np.zeros(options.open.shape) if held is None else held.taken
+        begin = (np.ones_like(kept), nothing)
+    first, start = begin
     best: Point | None = None
-    for used in _sets(options.optional, always, kept):
+    # a good set first: its cost ends the search in others early
+    for used in sorted(_sets(inside.switches, kept), key=lambda one: (one != first).any()):
         limit = np.inf if best is None else best.cost
         found = search.run(used, start, limit, gap)
         if found is not None and found.cost < limit:
             best, start = found, found.taken
     assert best is not None, "no set of options was solved"
-    return best
+    # sets given up may hold something better by at most the gap
+    return replace(best, bound=min(best.bound, best.cost - gap * abs(best.cost)))
 
 
 def _portfolio(

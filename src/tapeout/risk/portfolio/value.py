@@ -75,7 +75,11 @@ def frontier(
     problem: PortfolioProblem, omegas: Sequence[float] = OMEGAS, alpha: float = 0.95
 ) -> tuple[Portfolio, ...]:
     """Efficient portfolios between least expected cost and least CVaR, one for each omega."""
-    return tuple(optimise(problem, RiskPreference(alpha=alpha, omega=omega)) for omega in omegas)
+    found: list[Portfolio] = []
+    for omega in omegas:
+        near = found[-1] if found else None
+        found.append(optimise(problem, RiskPreference(alpha=alpha, omega=omega), like=near))
+    return tuple(found)
 
 
 def worth(
@@ -103,7 +107,7 @@ def worth(
 
 def out_of_sample(problem: PortfolioProblem, portfolio: Portfolio) -> Regret:
     """Regret of a portfolio on the scenarios of a problem drawn afresh."""
-    best = optimise(problem, portfolio.risk, start=portfolio.taken, gap=TEST_GAP)
+    best = optimise(problem, portfolio.risk, like=portfolio, gap=TEST_GAP)
     return Regret(
         in_sample_usd=portfolio.cost_usd,
         out_of_sample_usd=risk_adjusted_usd(problem, portfolio, portfolio.risk),
