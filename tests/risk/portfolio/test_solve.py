@@ -158,6 +158,24 @@ def test_every_set_of_options_bounds_the_optimum_from_above(plain):
     assert optimise(problem, risk).cost_usd == pytest.approx(min(costs), rel=1e-7)
 
 
+@pytest.mark.parametrize("omega", [0.0, 0.5])
+def test_cuts_of_one_set_hold_in_another_with_units_installed(plain, omega):
+    """Installed units pool too, so their part of a cut moves with the set of kinds in use."""
+    installed = np.zeros((4, 10))
+    installed[0, :6], installed[1, :5], installed[2, :4] = 15.0, 27.0, 30.0
+    problem = replace(
+        with_options(plain, installed=installed, entry_usd=np.array([1500.0, 1500.0, 0.0, 0.0])),
+        pooling_loss_fraction=0.05,
+    )
+    risk = RiskPreference(alpha=0.8, omega=omega)
+    inside, scale = scaled(problem)
+    costs = []
+    for bits in range(8):
+        used = np.array([bool(bits & 1), bool(bits & 2), True, bool(bits & 4)])
+        costs.append(extensive(inside, risk, used=used).program.solve().objective * scale.usd)
+    assert optimise(problem, risk).cost_usd == pytest.approx(min(costs), rel=1e-7)
+
+
 def test_a_take_or_pay_minimum_is_paid_where_capacity_is_not_taken(plain):
     minimum = np.zeros((4, 10))
     minimum[3, :4] = 30.0

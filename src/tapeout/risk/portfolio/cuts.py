@@ -30,13 +30,14 @@ ACCEPTED, GOOD = 0.1, 0.5  # of the decrease predicted
 class Cuts:
     """Lower bounds of what serving costs, collected over all points tried.
 
-    `mean` holds, for a point, constant and slope by period of the expected cost of serving;
-    `tail` constant, slope of taking and slope of serving of the CVaR. Slopes of serving are per
+    `mean` holds, for a point, constant, part of installed units and slope by period of the expected
+    cost of serving; `tail` constant, part of installed units, slope of taking and slope of serving
+    of the CVaR. Slopes of serving and parts of installed units are per
     unit of pooled capacity, so that another set of options in use can inherit them.
     """
 
-    mean: list[tuple[Floats, Floats]] = field(default_factory=list)
-    tail: list[tuple[float, Floats, Floats]] = field(default_factory=list)
+    mean: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)
+    tail: list[tuple[float, float, Floats, Floats]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +94,21 @@ class Master:
         self.served = lp.columns(np.full(problem.shape[2], 1.0 - risk.omega), FLOOR)
         self.tail = lp.columns(np.array(risk.omega), FLOOR)
         self.live = Live(lp)
-        for constant, slope in cuts.mean:
-            self.add_mean(constant, slope)
-        for one in cuts.tail:
-            self.add_tail(*one)
+        for mean in cuts.mean:
+            self.add_mean(*mean)
+        for tail in cuts.tail:
+            self.add_tail(*tail)
 
-    def add_mean(self, constant: Floats, slope: Floats) -> None:
+    def add_mean(self, constant: Floats, installed: Floats, slope: Floats) -> None:
         """Bound the expected cost of serving in each period."""
         for period, column in enumerate(self.served):
-            self._add(column, constant[period], self.pooled * slope[:, :, period])
+            at = constant[period] + self.pooled * installed[period]
+            self._add(column, at, self.pooled * slope[:, :, period])
 
-    def add_tail(self, constant: float, taking: Floats, serving: Floats) -> None:
+    def add_tail(self, constant: float, installed: float, taking: Floats, serving: Floats) -> None:
         """Bound the CVaR."""
-        self._add(int(self.tail), constant, taking + self.pooled * serving)
+        at = constant + self.pooled * installed
+        self._add(int(self.tail), at, taking + self.pooled * serving)
 
     def _add(self, column: int, constant: float, slope: Floats) -> None:
         kept = np.abs(slope) > 0.0
@@ -141,15 +144,18 @@ class Search:
         found = self.recourse.run(taken, master.pooled)
         if self.risk.omega < 1.0:
             slope = self.recourse.saving(found, weight)
-            at = np.einsum("kvt,kv->t", slope, taken) * master.pooled
-            cut = (weight @ found.served_usd - at, slope)
+            installed = self.recourse.saving_installed(found, weight)
+            at = (np.einsum("kvt,kv->t", slope, taken) + installed) * master.pooled
+            cut = (weight @ found.served_usd - at, installed, slope)
             self.cuts.mean.append(cut)
             master.add_mean(*cut)
         if self.risk.omega > 0.0:
             tail = tail_weight(found.cost_usd, weight, self.risk.alpha)
             serving = self.recourse.saving(found, tail).sum(axis=2)
-            constant = tail @ found.served_usd.sum(axis=1) - master.pooled * (serving * taken).sum()
-            worst = (float(constant), self.recourse.taking(tail), serving)
+            there = float(self.recourse.saving_installed(found, tail).sum())
+            at = master.pooled * ((serving * taken).sum() + there)
+            constant = float(tail @ found.served_usd.sum(axis=1) - at)
+            worst = (constant, there, self.recourse.taking(tail), serving)
             self.cuts.tail.append(worst)
             master.add_tail(*worst)
         standing = standing_usd(self.recourse.problem, master.used, taken)

@@ -112,6 +112,13 @@ class Recourse:
         slope: Floats = -np.einsum("skv,skt->kvt", options.gain, worth, optimize=True)
         return slope * self.alive
 
+    def saving_installed(self, found: Dispatch, weight: Floats) -> Floats:
+        """What installed units save likewise, shape (period,): it too moves with the pooling."""
+        options = self.problem.options
+        worth = weight[:, None, None] * found.rent_usd * options.unit
+        saved: Floats = -(worth.sum(axis=0) * options.installed).sum(axis=0)
+        return saved
+
 
 def tail_weight(cost: Floats, weight: Floats, alpha: float) -> Floats:
     """Weights under which the mean is the CVaR: the worst (1 - alpha) of probability, scaled up.

@@ -197,7 +197,8 @@ class PortfolioProblem:
             return alone
         silicon = np.array(options.silicon)
         there = (options.installed > 0).any(axis=1)
-        free = options.open.any(axis=1) & ~(options.minimum > 0).any(axis=1)
+        opened, bound = options.open.any(axis=1), (options.minimum > 0).any(axis=1)
+        free = np.array(opened & ~bound)
         free[options.optional] = False
         kinds = [
             kind for kind in dict.fromkeys(options.silicon) if not there[silicon == kind].any()
