@@ -196,7 +196,7 @@ class PortfolioProblem:
         if not self.pooling_loss_fraction or len(set(options.silicon)) < 2:
             return alone
         silicon = np.array(options.silicon)
-        there = (options.installed > 0).any(axis=1)
+        there = np.atleast_1d((options.installed > 0).any(axis=1))
         opened, bound = options.open.any(axis=1), (options.minimum > 0).any(axis=1)
         free = np.array(opened & ~bound)
         free[options.optional] = False
