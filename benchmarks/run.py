@@ -203,7 +203,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parts = ["decide", "futures", "law", "sim", "portfolio"]
     parser.add_argument("--part", choices=parts, help="only this part")
-    parser.add_argument("--part", choices=parts, help="only this part")
     parser.add_argument("--traces", type=Path, help="folder of public traces (docs/data.md)")
     return parser.parse_args()
 
