@@ -246,17 +246,17 @@ def main() -> None:
         print(flush=True)
 
     folder = Path(tempfile.mkdtemp(prefix="tapeout-bench-"))
+    parts: dict[str, Callable[[], None]] = {
+        "decide": lambda: _decision(put, folder),
+        "futures": lambda: _all_futures(put),
+        "law": lambda: _timing_law(put, folder),
+        "sim": lambda: _simulator(put, folder, asked.traces),
+        "portfolio": lambda: _portfolio(put),
+    }
     try:
-        if asked.part in (None, "decide"):
-            _decision(put, folder)
-        if asked.part in (None, "futures"):
-            _all_futures(put)
-        if asked.part in (None, "law"):
-            _timing_law(put, folder)
-        if asked.part in (None, "sim"):
-            _simulator(put, folder, asked.traces)
-        if asked.part in (None, "portfolio"):
-            _portfolio(put)
+        for name, measure in parts.items():
+            if asked.part in (None, name):
+                measure()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     machine = {
