@@ -178,4 +178,4 @@ def test_more_efficient_rivals_lower_the_advantage(world, future, factor):
 def test_demand_that_grows_costs_more_to_serve(world, future, factor):
     values = two(world, future, "demand.realised_ratio", factor)
     cash, _ = world.flow(["gpu"], values)
-    assert cash.npv_usd()[1] >= cash.npv_usd()[0]
+    assert cash.npv_usd()[1] >= cash.npv_usd()[0] * (1 - 1e-12)

@@ -82,7 +82,15 @@ def _costs(problem: Problem) -> list[Traced]:
                 formula="sum over quarters and cash lines of USD x discount factor, the demand"
                 " given; `--lines` shows each line",
                 unit="USD",
-                reported_as=("ranking", "regret", "dates", "saving", "must_be_true", "measures"),
+                reported_as=(
+                    "ranking",
+                    "regret",
+                    "dates",
+                    "saving",
+                    "must_be_true",
+                    "measures",
+                    "information",
+                ),
                 measure=_cost(key),
             ),
             Traced(
