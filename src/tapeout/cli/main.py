@@ -76,7 +76,7 @@ def decide(
     out: Annotated[
         Path | None, typer.Option(help="Write the results folder here", show_default=False)
     ] = None,
-    draws: Annotated[int, typer.Option(help="Draw 2^N futures", min=5, max=20, metavar="N")] = 13,
+    draws: Annotated[int, typer.Option(help="Draw 2^N futures", min=5, max=20, metavar="N")] = 15,
     seed: Annotated[int, typer.Option(help="Seed of the scrambles", min=0)] = 20261124,
     overlay: Overlay = None,
     patch: Patch = None,

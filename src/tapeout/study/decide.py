@@ -66,7 +66,7 @@ from tapeout.study.verdict import LEFT_OUT, sentences
 
 Progress = Callable[[str, float], None]
 
-DRAWS_LOG2 = 13
+DRAWS_LOG2 = 15
 SEED = 20261124
 MUST_BE_TRUE_INPUTS = 10
 
