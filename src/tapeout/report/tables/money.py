@@ -77,10 +77,18 @@ def _measure(one: dict[str, Any]) -> Row:
         if f.missing(irr)
         else f.percent(irr),
         "none" if f.missing(one["mirr_per_year"]) else f.percent(one["mirr_per_year"]),
-        "never" if f.missing(back) else f.years(back),
+        _back(one["saving_usd"], back),
         f.usd(one["npv_after_tax_usd"]),
         f.usd(one["peak_funding_usd"]),
     )
+
+
+def _back(saving_usd: float, years: float | None) -> str:
+    if saving_usd == 0.0:  # the baseline against itself
+        return f.NONE
+    if f.missing(years):
+        return "never"
+    return "at once" if years == 0.0 else f.years(years)
 
 
 def books(results: Results, strategy: str) -> Table | None:
