@@ -29,6 +29,8 @@ STEADY, SIMULATED = "steady", "simulated"
 METHODS = (STEADY, SIMULATED)
 STATED = "stated"  # model of a traffic class whose rate every option states
 
+LEAST_SHIFT_RATIO = 1e-3  # of a chip that cannot serve the shifted work
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
@@ -290,7 +292,8 @@ def _shift_ratios(
 ) -> Floats:
     """Own chip's standing on each shifted workload against the alternative's, over today's.
 
-    A shift to what the own chip cannot serve at all leaves it nothing.
+    A shift to what the own chip cannot serve at all leaves it a thousandth: its tokens then cost
+    a thousand times as much, which is none for every purpose, and every ratio stays defined.
     """
     if "own" not in silicon or not scenario.shifted:
         return np.ones(1)
@@ -302,7 +305,7 @@ def _shift_ratios(
     own = shifted[row[silicon["own"]]] / rates["own"]
     other = shifted[row[silicon[alternative]]] / rates[alternative]
     ratios: Floats = np.divide(own, other, out=np.ones_like(own), where=other > 0)
-    return ratios
+    return np.maximum(ratios, LEAST_SHIFT_RATIO)
 
 
 _HOW = {STEADY: "steady state", SIMULATED: "requests simulated through an engine"}
