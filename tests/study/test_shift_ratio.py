@@ -14,7 +14,7 @@ def ratios(own_shifted, other_shifted):
     scenario = SimpleNamespace(shifted=("other work",), decision=SimpleNamespace(alternative="gpu"))
     silicon = {"own": "mine", "gpu": "theirs"}
     basket = {"own": 100.0, "gpu": 200.0}
-    return capacity._shift_ratios(scenario, table, silicon, basket, 1)  # noqa: SLF001  the rule
+    return capacity._shift_ratios(scenario, table, silicon, basket, 1)
 
 
 @pytest.mark.parametrize(("own", "other", "ratio"), [(50.0, 200.0, 0.5), (0.0, 200.0, 1e-3)])
