@@ -88,7 +88,8 @@ def portfolio(
         from tapeout.report.charts.portfolio import portfolio_frontier  # noqa: PLC0415
         from tapeout.report.plots import write_plot  # noqa: PLC0415
 
-        write_plot(portfolio_frontier(found.record, found.titles), plot, found.record["left_out"])
+        notes = [f"Left out: {text}." for text in found.record["left_out"]]
+        write_plot(portfolio_frontier(found.record, found.titles), plot, notes)
     if as_json:
         from tapeout.study.results import to_json  # noqa: PLC0415
 

@@ -62,9 +62,8 @@ def portfolio_frontier(record: Mapping[str, Any], titles: Mapping[str, str]) -> 
     )
     return Chart(
         key="chart-portfolio",
-        title=f"Expected cost {f.number(first['mean_usd'] / GIGA)} to"
-        f" {f.number(last['mean_usd'] / GIGA)} bn USD, CVaR"
-        f" {f.number(first['cvar_usd'] / GIGA)} to {f.number(last['cvar_usd'] / GIGA)} bn USD",
+        title=f"Expected cost {_between(first['mean_usd'], last['mean_usd'])},"
+        f" CVaR {_between(first['cvar_usd'], last['cvar_usd'])}",
         alt=f"Portfolios by the weight of the tail. {told}.",
         spec=theme.finish(chart, _HEIGHT, told, main=rows),
         legend=(
@@ -83,3 +82,9 @@ def _largest(one: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
     return [
         f"{titles[key]} {f.number(share / PERCENT)} %" for key, share in served[:3] if share > 0
     ]
+
+
+def _between(first_usd: float, last_usd: float) -> str:
+    """Two amounts in billions, or one where both are printed alike."""
+    ends = dict.fromkeys(f.number(usd / GIGA) for usd in (first_usd, last_usd))
+    return f"{' to '.join(ends)} bn USD"
