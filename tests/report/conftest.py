@@ -75,6 +75,12 @@ def build() -> Results:
 
 
 @pytest.fixture(scope="session")
+def no_build_text() -> str:
+    """Its scenario."""
+    return NO_BUILD
+
+
+@pytest.fixture(scope="session")
 def no_build(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Buying against renting, with titles that try to break out of the page."""
     folder = tmp_path_factory.mktemp("no-build")

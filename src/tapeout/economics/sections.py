@@ -267,6 +267,39 @@ class FinanceSection(Section):
     )
 
 
+class DemandResponseSection(Section):
+    """What users do with cheaper tokens; without this section demand is as planned."""
+
+    elasticity: OptionalRange = Field(
+        default=None, description="of demand to the price, negative; default: the catalogue's"
+    )
+    conduct: Literal["none", "competition", "linear-cournot", "ces-cournot", "logit"] = Field(
+        default="linear-cournot",
+        description="how much of a saving in unit cost reaches the price (docs/methods/demand.md)",
+    )
+    firms: float = Field(
+        default=3.0,
+        ge=1,
+        le=1000,
+        description="rivals that sell such tokens (assumption: three laboratories lead)",
+    )
+    firms_with_saving: float = Field(
+        default=1.0, gt=0, le=1000, description="how many of them have the saving"
+    )
+    market_share: float = Field(
+        default=0.28, gt=0, lt=0.5, description="of one firm, for conduct logit (assumption)"
+    )
+    diverted_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="extra tokens that users of own dearer tiers would have bought there",
+    )
+    dearer_price_ratio: float = Field(
+        default=1.0, ge=1, le=1000, description="price of those tiers over the planned price"
+    )
+
+
 class InstalledSection(Section):
     """What the owner has already committed to; the same in every strategy."""
 

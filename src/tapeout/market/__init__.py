@@ -15,6 +15,14 @@ from tapeout.market.bargaining import (
     two_buyer_bounds_usd,
     two_buyer_price,
 )
+from tapeout.market.demand import (
+    Conduct,
+    Response,
+    demand_ratio,
+    passed_price,
+    respond,
+    stated_pass_through,
+)
 from tapeout.market.incidence import (
     Chain,
     Incidence,
@@ -33,12 +41,15 @@ from tapeout.market.incidence import (
 __all__ = [
     "Bargain",
     "Chain",
+    "Conduct",
     "Incidence",
     "LogitPassThrough",
     "PriceInterval",
+    "Response",
     "capped_price",
     "ces_cournot",
     "complement_price",
+    "demand_ratio",
     "hold_up_investment",
     "hold_up_transfer_usd",
     "implied_value_usd",
@@ -51,9 +62,12 @@ __all__ = [
     "negotiated_price",
     "outside_option_price",
     "pass_through",
+    "passed_price",
     "price_floor",
+    "respond",
     "shapley_usd",
     "split_saving",
+    "stated_pass_through",
     "two_buyer_bounds_usd",
     "two_buyer_price",
 ]

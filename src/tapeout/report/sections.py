@@ -15,6 +15,7 @@ from tapeout.report.reading import COUNTERFACTUALS, builds, mapping, records, su
 from tapeout.report.tables import (
     boundary,
     capacity,
+    demand,
     information,
     inputs,
     money,
@@ -61,6 +62,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _options(results),
         _boundary(results),
         _strategies(results),
+        _demand(results),
         _cash(results),
         _rights(results),
         _savings(results),
@@ -145,6 +147,16 @@ def _strategies(results: Results) -> Section | None:
             strategies.ranking(results),
         ),
         str(mapping(results, "sentences").get("objectives", "")),
+    )
+
+
+def _demand(results: Results) -> Section | None:
+    return section(
+        "demand",
+        "What users do with cheaper tokens",
+        (demand.response(results), fold("Gained and lost", demand.lines(results))),
+        "A saving that reaches the price brings demand; price, demand and cost are those at which"
+        " all three stand still.",
     )
 
 

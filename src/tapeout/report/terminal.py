@@ -14,7 +14,7 @@ from rich.text import Text
 from tapeout.report import headline
 from tapeout.report.content import Row, Table
 from tapeout.report.reading import run_id, settled
-from tapeout.report.tables import boundary, information, options, programme, strategies
+from tapeout.report.tables import boundary, demand, information, options, programme, strategies
 from tapeout.report.tables.inputs import counts_sentence
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _SHOWN = (
     (boundary.advantage, ("against", "g_ship", "g_star", "clears", "p")),
     (boundary.priors, ("belief", "g", "p_list", "p_negotiated")),
     (strategies.ranking, ("strategy", "cost", "p_cheapest", "contribution", "p_best")),
+    (demand.response, ("strategy", "price", "demand", "contribution")),
     (options.lcot, ("option", "p50", "range")),
     (programme.dates, ("date", "g_star", "p", "leverage", "volume", "whole")),
     (boundary.must_be_true, ("input", "central", "threshold")),

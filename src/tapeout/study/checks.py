@@ -18,6 +18,7 @@ from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS
 from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, nearest
 from tapeout.quantities import Quantity, in_unit
 from tapeout.study.capacity import STATED
+from tapeout.study.demand import elasticities
 from tapeout.study.problem import check_meaning, sizing_option, strategies
 from tapeout.study.resolve import resolution_problems
 from tapeout.study.scenario import years_from
@@ -43,6 +44,7 @@ def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
         *_check_repeats(scenario),
         *_check_paths(scenario),
         *_check_beliefs(scenario),
+        *_check_response(scenario, catalog),
         *_check_models(scenario),
         *_check_available(scenario, catalog),
         *resolution_problems(scenario, catalog),
@@ -64,6 +66,47 @@ def _check_pairs(scenario: Any) -> list[Problem]:
 
 def _missing(path: str, remedy: str) -> Problem:
     return Problem(path=path, value="", message="missing", remedy=remedy)
+
+
+def _check_response(scenario: Any, catalog: Catalog) -> list[Problem]:
+    """Demand that rises with the price, and conduct without an equilibrium."""
+    section = scenario.demand_response
+    if section is None:
+        return []
+    spread = elasticities(section, catalog)
+    ends = [spread[name] for name in ("value", "low", "high") if spread[name] is not None]
+    path = "demand_response"
+    found = (
+        (
+            max(ends) >= 0,
+            f"{path}.elasticity",
+            "demand does not fall with the price",
+            "write it negative, as in -1.5",
+        ),
+        (
+            section.firms_with_saving > section.firms,
+            f"{path}.firms_with_saving",
+            "more firms have the saving than there are",
+            f"at most {section.firms:g}",
+        ),
+        (
+            section.conduct == "ces-cournot" and section.firms * -max(ends) <= 1.0,
+            f"{path}.firms",
+            "no equilibrium: firms x elasticity must exceed one over the whole range",
+            "more firms, or another conduct",
+        ),
+        (
+            section.conduct == "logit" and section.firms * section.market_share > 1.0,
+            f"{path}.market_share",
+            "the shares of all firms exceed the market",
+            f"at most {1.0 / section.firms:.3g}",
+        ),
+    )
+    return [
+        Problem(path=path, value="", message=message, remedy=remedy)
+        for wrong, path, message, remedy in found
+        if wrong
+    ]
 
 
 def _check_sizing(scenario: Any) -> list[Problem]:

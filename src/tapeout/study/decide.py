@@ -38,6 +38,7 @@ from tapeout.study.central import (
 )
 from tapeout.study.chains import reconciliation, triangulation
 from tapeout.study.checks import check_all
+from tapeout.study.demand import demand_response
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
 from tapeout.study.facts import (
     bought_advantages,
@@ -62,7 +63,7 @@ from tapeout.study.scenario import load_scenario
 from tapeout.study.sensitivity import information
 from tapeout.study.statistics import share_cheapest, summary
 from tapeout.study.tally import Futures, Tally
-from tapeout.study.verdict import LEFT_OUT, sentences
+from tapeout.study.verdict import FIXED_DEMAND, LEFT_OUT, sentences
 
 Progress = Callable[[str, float], None]
 
@@ -245,6 +246,11 @@ def decide(  # noqa: PLR0913  all but the first have names and defaults
     progress("central", 1.0)
     facts = verdict_facts(study, drawn, case, moved, seed)
     facts["information"] = informed
+    if study.scenario.demand_response is not None:
+        facts["demand_response"] = demand_response(
+            study.problem, case.inputs, study.scenario.demand_response, study.catalog
+        )
+        facts["left_out"].remove(FIXED_DEMAND)
     progress("dates", 0.0)
     facts["dates"] = decision_dates(study, drawn, draws_log2, seed)
     progress("dates", 1.0)

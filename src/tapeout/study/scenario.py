@@ -19,6 +19,7 @@ from tapeout.constants import CALENDAR_YEAR_DAYS
 from tapeout.economics.sections import (
     GLOBAL_SECTIONS,
     DecisionSection,
+    DemandResponseSection,
     FinanceSection,
     FutureSection,
     InstalledSection,
@@ -54,6 +55,7 @@ class _ScenarioBase(Section):
     shifted: tuple[ShiftSection, ...] = ()
     offtake: OfftakeSection | None = None
     finance: FinanceSection = FinanceSection()
+    demand_response: DemandResponseSection | None = None
     installed: tuple[InstalledSection, ...] = ()
     reference: tuple[ReferenceSection, ...] = ()
 

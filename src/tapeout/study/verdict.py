@@ -11,6 +11,7 @@ from tapeout.constants import GIGA, MEGA, TERA
 _TENTH = 10
 _SERVES_ALL = 0.995
 
+FIXED_DEMAND = "What users do with cheaper tokens: demand does not react to the price."
 LEFT_OUT = (
     "Taxes, depreciation for tax, and the financing structure: flows are before tax and unlevered;"
     " depreciation is a memo line.",
@@ -33,7 +34,7 @@ LEFT_OUT = (
     "Supplier loss, export rules and counterparty default, except the default of an offtaker.",
     "Correlations, between rents of different silicon for one, other than that of slip with"
     " delivered performance and what options share: a chip, a market drift, the price of parts.",
-    "What users do with cheaper tokens: demand does not react to the price.",
+    FIXED_DEMAND,
     "The information set of an earlier decision date: today's prices and chips are used there.",
 )
 
