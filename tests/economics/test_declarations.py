@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tapeout.economics.cashflow import strategy_cash_flow
-from tapeout.economics.types import Inputs, Step
+from tapeout.economics.scarcity import Scarce
+from tapeout.economics.types import Holder, Inputs, Step
 
 DRAWS = 64
 STEPS = (0.95, 1.04, 1.3)
@@ -106,10 +107,10 @@ def perturbed(path, column):
     return out
 
 
-def moved_lines(world, steps, objective, values):
+def moved_lines(world, steps, objective, values, scarce=()):
     """Lines, and for each input the set of lines that moved."""
     site_w = 2e6 * np.clip(np.arange(1, 41) / 20, 0, 1)
-    where = world.setting(mean_tokens_per_s=1e6, site_w=site_w, demand_years=1.0)
+    where = world.setting(mean_tokens_per_s=1e6, site_w=site_w, demand_years=1.0, scarce=scarce)
     plan = world.strategy(*steps)
     paths = relevant(world, steps)
     columns = [(path, one) for path in paths for one in perturbed(path, values[path])]
@@ -167,6 +168,35 @@ def test_exactly_the_declared_lines_move(world, name, objective):
     }  # fmt: skip
     assert not undeclared, sorted(undeclared)
     assert not unmoved, sorted(unmoved)
+
+
+SCARCE = (
+    Scarce(
+        key="mw", title="Power", unit="MW", holder=Holder.ENERGY_SITE, in_watts=True,
+        amount=np.linspace(2e5, 1.5e6, 40), each={"own": 1.0, "gpu": 1.0, "old": 1.0},
+    ),
+    Scarce(
+        key="hbm_gb", title="Memory", unit="GB", holder=Holder.MEMORY,
+        amount=np.full(40, 2e4), each={"own": 300.0, "gpu": 288.0},
+        lead_quarters=3, hurried_quarters=3, reservation_usd=5.0, hurry_usd=2.0,
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", ["cost", "contribution"])
+@pytest.mark.parametrize(
+    "name", ["buy", "build half, buy the rest", "scarce first, then the other"]
+)
+def test_no_line_moves_undeclared_where_inputs_are_scarce(world, name, objective):
+    steps, changes = STRATEGIES[name]
+    values = sampled(world) | changes
+    lines, moved, zero = moved_lines(world, steps, objective, values, SCARCE)
+    undeclared = {
+        (line.key, path) for line in lines for path, keys in moved.items()
+        if line.key in keys and not line.depends_on(path)
+    }  # fmt: skip
+    assert not undeclared, sorted(undeclared)
+    assert {"hbm_gb.reservation", "hbm_gb.expedite"} - zero <= {line.key for line in lines}
 
 
 def _is_step(key, path):

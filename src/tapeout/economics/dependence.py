@@ -189,13 +189,26 @@ class Dependence:
     def counts_chips(self, key: str) -> bool:
         """Whether a limit of an option is in chips, not in capacity."""
         option = self.option(key)
-        return option.ceiling or (option.smallest_chips > 0 and option.kind in ("buy", "rent"))
+        small = option.smallest_chips > 0 and option.kind in ("buy", "rent")
+        return option.ceiling or small or self._scarce(key)
+
+    def _scarce(self, key: str) -> bool:
+        """Whether an option draws on an input of which only so much is to be had."""
+        return any(key in one.each for one in self.setting.scarce)
+
+    def _watts(self, key: str) -> Paths:
+        """Power of a chip, where power itself is what is scarce."""
+        if not any(one.in_watts and key in one.each for one in self.setting.scarce):
+            return ()
+        gains = self.gains(key, tokens=False, watts=True)
+        return (f"options.{key}.it_w_per_chip", "site.pue_ratio", *gains, *self.lasting(key))
 
     def _limits(self, key: str) -> Paths:
         if not self.counts_chips(key):
             return ()
         ceiling = (f"options.{key}.ceiling_chips_per_quarter",) if self.option(key).ceiling else ()
-        return (*ceiling, *self.level(key), *self.gains(key, watts=self.in_watts))
+        gains = self.gains(key, watts=self.in_watts)
+        return (*ceiling, *self.level(key), *gains, *self._watts(key))
 
     def _ramp(self, key: str) -> Paths:
         if self.option(key).kind != "build":
@@ -229,7 +242,7 @@ class Dependence:
         wanted = self.setting.demand_profile if site_w is None else site_w
         falls = "demand.growth_per_year" in self.need() or bool(np.any(np.diff(wanted) < 0))
         closes = all(step.end != float("inf") for step in self.steps(key))
-        scarce = any(self.option(other).ceiling for other in self.keys())
+        scarce = any(self.option(one).ceiling or self._scarce(one) for one in self.keys())
         return falls or closes or scarce or self._is_displaced(key)
 
     def _is_displaced(self, key: str) -> bool:
@@ -298,8 +311,17 @@ class Dependence:
     def others(self, key: str) -> Paths:
         """Options whose capacity decides how much of this one is taken."""
         if self.option(key).kind == "build":
-            return ()
-        return tuple(other for other in self.keys() if other != key and self._in_way(other, key))
+            return tuple(other for other in self.keys() if self._share_scarce(other, key))
+        return tuple(
+            other
+            for other in self.keys()
+            if other != key and (self._in_way(other, key) or self._share_scarce(other, key))
+        )
+
+    def _share_scarce(self, other: str, key: str) -> bool:
+        """Whether two options draw on the same scarce input."""
+        drawn = (one.each for one in self.setting.scarce)
+        return other != key and any(other in each and key in each for each in drawn)
 
     def _in_way(self, other: str, key: str) -> bool:
         if not any(
@@ -318,7 +340,8 @@ class Dependence:
         return earlier or self._limited(key)
 
     def _limited(self, key: str) -> bool:
-        return self.option(key).ceiling or any(step.share < 1.0 for step in self.steps(key))
+        bound = self.option(key).ceiling or self._scarce(key)
+        return bound or any(step.share < 1.0 for step in self.steps(key))
 
     def _served_before(self, key: str) -> Paths:
         return tuple(other for other in self.keys() if self._order(other) < self._order(key))

@@ -300,6 +300,42 @@ class DemandResponseSection(Section):
     )
 
 
+class ScarceSection(Section):
+    """How much of one input is to be had, and on what terms."""
+
+    amount_per_quarter: float | tuple[float, ...] = Field(
+        description="from the decision, quarter by quarter; the last figure goes on"
+    )
+    allocation_fraction: float = Field(
+        default=1.0, ge=0, le=1, description="share of it that is allotted in expectation"
+    )
+    lead_time_quarters: int = Field(default=0, ge=0, le=40, description="nothing comes earlier")
+    prepayment_usd: float = Field(
+        default=0.0, ge=0, le=1e12, description="deposit a unit, a lead time ahead, credited later"
+    )
+    expedite_usd: float = Field(
+        default=0.0, ge=0, le=1e12, description="a unit more, where it comes before its lead time"
+    )
+    expedite_quarters: int = Field(default=0, ge=0, le=40, description="by which hurry is earlier")
+    options: tuple[str, ...] | None = Field(
+        default=None, description="which draw on it; default by input (docs/methods/supply.md)"
+    )
+    per_chip: dict[str, float] = Field(
+        default_factory=dict, description="taken by a chip of an option, instead of its figures"
+    )
+
+
+class SupplySection(Section):
+    """What is to be had by quarter, of inputs that options share; what is left out is ample."""
+
+    hbm_gb: ScarceSection | None = None
+    package_starts: ScarceSection | None = None
+    wafers: ScarceSection | None = None
+    racks: ScarceSection | None = None
+    mw: ScarceSection | None = Field(default=None, description="at the meter, energised")
+    gpu_queue: ScarceSection | None = Field(default=None, description="chips, bought")
+
+
 class InstalledSection(Section):
     """What the owner has already committed to; the same in every strategy."""
 

@@ -49,11 +49,12 @@ _ACCOUNTS = {
         "writeoff",
         "rebates_lost",
         "port",
+        "expedite",
     ),
     Account.RENT: ("rent", "shortfall", "tokens"),
     Account.PROGRAMME: ("nre", "masks", "respins", "bring_up", "software"),
     Account.CAPITAL: ("chip", "host", "network", "storage", "rack", "conversion"),
-    Account.DEPOSIT: ("prepayment",),
+    Account.DEPOSIT: ("prepayment", "reservation"),
     Account.DISPOSAL: ("resale",),
     Account.NONE: ("unexpired_life", "depreciation", "unserved"),
 }

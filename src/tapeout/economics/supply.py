@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.scarcity import Scarce
 from tapeout.economics.schedule import (
     OWN,
     Schedule,
@@ -21,7 +22,7 @@ from tapeout.economics.schedule import (
     within,
 )
 from tapeout.economics.types import CERTAIN, Inputs, Objective, SiliconOption, Strategy
-from tapeout.fleet import FleetPlan, Supply, plan
+from tapeout.fleet import FleetPlan, Limit, Supply, plan
 from tapeout.numerics import Floats
 
 SCARCITY_YEARS = 3.0  # a fab and a power plant later; assumption
@@ -50,6 +51,8 @@ class Setting:
         Years from the decision until the first demand; growth counts from there.
     reference : str
         Option whose generations set the trend of the token price; empty: no trend.
+    scarce : tuple of Scarce
+        Inputs of which only so much is to be had by quarter, shared by options.
     """
 
     quarters: int
@@ -58,6 +61,7 @@ class Setting:
     site_w: Floats | None
     demand_years: float = 0.0
     reference: str = ""
+    scarce: tuple[Scarce, ...] = ()
     kept: dict[Hashable, Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # what follows from a setting alone, made once for all blocks of draws
@@ -314,6 +318,26 @@ def _ceiling(option: SiliconOption, inputs: Inputs) -> Floats | None:
     return inputs(f"options.{option.key}.ceiling_chips_per_quarter") if option.ceiling else None
 
 
+def shared_limits(setting: Setting, inputs: Inputs) -> list[Limit]:
+    """Scarce inputs as the fleet sees them; what is counted in watts follows each chip's power."""
+    limits = []
+    for one in setting.scarce:
+        each = {
+            key: option_power_w(setting.options[key], inputs)[:, 0] if one.in_watts else taken
+            for key, taken in one.each.items()
+        }
+        limits.append(
+            Limit(
+                key=one.key,
+                amount=one.amount[None, :],
+                each={key: np.atleast_1d(taken) for key, taken in each.items()},
+                in_service=one.in_watts,
+                weight="power" if one.in_watts else "",
+            )
+        )
+    return limits
+
+
 def _has_own(setting: Setting, strategy: Strategy) -> bool:
     return any(setting.options[step.option].kind == "build" for step in strategy.steps)
 
@@ -397,7 +421,9 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
     """
     dates = schedule(inputs) if _has_own(setting, strategy) else None
     planned = plan(
-        capacity_need(setting, inputs, objective), supplies(setting, strategy, inputs, objective)
+        capacity_need(setting, inputs, objective),
+        supplies(setting, strategy, inputs, objective),
+        shared_limits(setting, inputs),
     )
     watts = in_watts(setting, objective)
     pooled = pooling_ratio(setting, strategy, inputs)

@@ -1,5 +1,6 @@
 """Chips, racks and megawatts by quarter: what a need for capacity turns into."""
 
+from tapeout.fleet.limits import Limit
 from tapeout.fleet.plan import (
     FleetPlan,
     Supply,
@@ -11,6 +12,7 @@ from tapeout.fleet.plan import (
 
 __all__ = [
     "FleetPlan",
+    "Limit",
     "Supply",
     "peak_need",
     "plan",

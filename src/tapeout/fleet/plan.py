@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.fleet.limits import Limit, Pool
 from tapeout.numerics import Floats, Ints
 
 Bools = NDArray[np.bool_]
@@ -113,6 +114,7 @@ class _Stock:
         self.ramp = None if ramp is None else self._by_quarter(ramp)
         self.ceiling = None if ceiling is None else self._by_quarter(ceiling)
         self.share = None if share is None else self._by_quarter(share)
+        self.room: Floats | None = None  # chips that shared limits leave in this quarter
         self._weigh(supply)
         self.each = self.weights[self.gain] * self.sizing if self.gain else self.sizing
         earns = self.each > 0
@@ -217,8 +219,7 @@ class _Stock:
         if self.supply.smallest_chips:
             least = self.supply.smallest_chips - self.now[0]
             np.multiply(np.maximum(wanted, least), real, out=wanted)
-        if self.ceiling is not None:
-            np.minimum(wanted, self.ceiling[quarter], out=wanted)
+        if self._cap(quarter, wanted):
             real = np.greater(wanted, 0.0)
         self.vintages += real.view(np.int8)
         for kind, weight in enumerate(self.weights[1:], 1):
@@ -226,6 +227,14 @@ class _Stock:
         self.now = np.add(self.now, row, out=self.sums[:, quarter])
         self.written = quarter
         return True
+
+    def _cap(self, quarter: int, wanted: Floats) -> bool:
+        """Hold chips wanted to the ceiling and to what is shared; whether there is either."""
+        ceiling = None if self.ceiling is None else self.ceiling[quarter]
+        limits = [most for most in (ceiling, self.room) if most is not None]
+        for most in limits:
+            np.minimum(wanted, most, out=wanted)
+        return bool(limits)
 
     def fill(self, quarter: int, wanted: Floats, short: Floats) -> Floats:
         """Close what is short, up to the option's share of what is wanted; return what remains."""
@@ -246,13 +255,18 @@ class _Stock:
         if self.written != quarter:
             self.sums[:, quarter] = self.now
 
+    def weight(self, name: str, quarter: int) -> tuple[Floats, Floats]:
+        """Of a quantity: what one chip taken now adds, and what all in service have."""
+        kind = self.names[name] if name else 0
+        return self.weights[kind][quarter], self.now[kind]
+
     @property
     def new(self) -> Floats:
         """Chips taken by quarter, (quarter, draw)."""
         return self.taken[0, self.longest :]
 
 
-def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
+def plan(need: Floats, supplies: Sequence[Supply], limits: Sequence[Limit] = ()) -> FleetPlan:
     """Fill a need with options, in order.
 
     In every quarter expired vintages leave; options with a ramp are topped up to their share of
@@ -265,6 +279,8 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
         Capacity wanted, in the unit of the supplies.
     supplies : sequence of Supply
         Ramped options are served first.
+    limits : sequence of Limit
+        Amounts that options share; who is served first draws first.
 
     Returns
     -------
@@ -276,19 +292,38 @@ def plan(need: Floats, supplies: Sequence[Supply]) -> FleetPlan:
     stocks = [_Stock(supply, wanted.shape, noise) for supply in supplies]
     ramped = [stock for stock in stocks if stock.ramp is not None]
     filling = [stock for stock in stocks if stock.ramp is None]
+    pools = [Pool(limit, wanted.shape) for limit in limits]
     for quarter in range(quarters):
         for stock in stocks:
             stock.expire(quarter)
+        for pool in pools:
+            pool.open(quarter, stocks)
         for stock in ramped:
+            _make_room(stock, pools, quarter)
             stock.ramp_up(quarter, wanted[quarter])
+            _draw(stock, pools, quarter)
         short = wanted[quarter] - stocks[0].capacity(quarter)
         for stock in stocks[1:]:
             short -= stock.capacity(quarter)
         for stock in filling:
+            _make_room(stock, pools, quarter)
             short = stock.fill(quarter, wanted[quarter], short)
+            _draw(stock, pools, quarter)
         for stock in stocks:
             stock.record(quarter)
     return _collect(need, ramped + filling, [supply.key for supply in supplies])
+
+
+def _make_room(stock: _Stock, pools: Sequence[Pool], quarter: int) -> None:
+    """Tell a stock how many chips the pools leave it."""
+    rooms = [room for pool in pools if (room := pool.room(stock, quarter)) is not None]
+    stock.room = np.min(rooms, axis=0) if rooms else None
+
+
+def _draw(stock: _Stock, pools: Sequence[Pool], quarter: int) -> None:
+    """Take what a stock has just taken off the pools."""
+    for pool in pools:
+        pool.draw(stock, quarter, stock.new[quarter])
 
 
 def _collect(need: Floats, stocks: Sequence[_Stock], order: Sequence[str]) -> FleetPlan:

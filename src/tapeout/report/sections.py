@@ -23,6 +23,7 @@ from tapeout.report.tables import (
     programme,
     rights,
     strategies,
+    supply,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _boundary(results),
         _strategies(results),
         _demand(results),
+        _supply(results),
         _cash(results),
         _rights(results),
         _savings(results),
@@ -157,6 +159,15 @@ def _demand(results: Results) -> Section | None:
         (demand.response(results), fold("Gained and lost", demand.lines(results))),
         "A saving that reaches the price brings demand; price, demand and cost are those at which"
         " all three stand still.",
+    )
+
+
+def _supply(results: Results) -> Section | None:
+    return section(
+        "supply",
+        "What is scarce, and what one more is worth",
+        (supply.shadow_prices(results),),
+        "Options draw on the same memory, wafers, power: who is served first draws first.",
     )
 
 

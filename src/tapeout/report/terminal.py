@@ -14,7 +14,15 @@ from rich.text import Text
 from tapeout.report import headline
 from tapeout.report.content import Row, Table
 from tapeout.report.reading import run_id, settled
-from tapeout.report.tables import boundary, demand, information, options, programme, strategies
+from tapeout.report.tables import (
+    boundary,
+    demand,
+    information,
+    options,
+    programme,
+    strategies,
+    supply,
+)
 from tapeout.report.tables.inputs import counts_sentence
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ _SHOWN = (
     (boundary.priors, ("belief", "g", "p_list", "p_negotiated")),
     (strategies.ranking, ("strategy", "cost", "p_cheapest", "contribution", "p_best")),
     (demand.response, ("strategy", "price", "demand", "contribution")),
+    (supply.shadow_prices, ("input", "strategy", "binds", "cost", "contribution")),
     (options.lcot, ("option", "p50", "range")),
     (programme.dates, ("date", "g_star", "p", "leverage", "volume", "whole")),
     (boundary.must_be_true, ("input", "central", "threshold")),

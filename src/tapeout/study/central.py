@@ -147,8 +147,7 @@ def unit_rows(
             at = int(chips.argmax())
             if chips[at] <= 0 or problem.setting.options[option].kind == "api":
                 continue
-            spec = capacity.specs[capacity.silicon[option]]
-            rack = spec.links[0].chips if spec is not None and spec.links else 8
+            rack = chips_per_rack(capacity, option)
             bought = float(fleet.plan.new_chips[option][0].sum())
             rows.append(
                 {
@@ -158,13 +157,20 @@ def unit_rows(
                     "quarter": at,
                     "chips": float(chips[at]),
                     "chips_ordered": bought,
-                    "racks": float(chips[at]) / min(rack, 144),
-                    "chips_per_rack": min(rack, 144),
+                    "racks": float(chips[at]) / rack,
+                    "chips_per_rack": rack,
                     "mw": float(fleet.power_w[option][0, at]) / MEGA,
                     "hbm_pb": float(chips[at]) * memory_gb.get(option, 0.0) / MEGA,
                 }
             )
     return rows
+
+
+def chips_per_rack(capacity: Capacity, option: str) -> int:
+    """Chips of the domain an option's fastest links span, as far as one rack holds."""
+    spec = capacity.specs[capacity.silicon[option]]
+    rack = spec.links[0].chips if spec is not None and spec.links else 8
+    return min(rack, 144)
 
 
 def payback(problem: Problem, case: CentralCase, outcomes: Outcomes) -> dict[str, float]:

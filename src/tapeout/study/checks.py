@@ -21,6 +21,7 @@ from tapeout.study.capacity import STATED
 from tapeout.study.demand import elasticities
 from tapeout.study.problem import check_meaning, sizing_option, strategies
 from tapeout.study.resolve import resolution_problems
+from tapeout.study.scarce import check_supply
 from tapeout.study.scenario import years_from
 from tapeout.workload import load_model
 
@@ -45,6 +46,7 @@ def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
         *_check_paths(scenario),
         *_check_beliefs(scenario),
         *_check_response(scenario, catalog),
+        *check_supply(scenario),
         *_check_models(scenario),
         *_check_available(scenario, catalog),
         *resolution_problems(scenario, catalog),

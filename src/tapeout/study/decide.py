@@ -28,6 +28,7 @@ from tapeout.study.central import (
     CentralCase,
     calendar_rows,
     central_case,
+    chips_per_rack,
     must_be_true,
     offtake_rows,
     our_figures,
@@ -59,6 +60,7 @@ from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
 from tapeout.study.scale import scale_rows, site_size
+from tapeout.study.scarce import scarce_of, supply_rows
 from tapeout.study.scenario import load_scenario
 from tapeout.study.sensitivity import information
 from tapeout.study.statistics import share_cheapest, summary
@@ -137,6 +139,12 @@ def build(
     problem = assemble(
         scenario, catalog, resolution.ledger, timed.basket_rate, timed.replica_chips, start
     )
+    racks = {
+        key: chips_per_rack(timed, key) for key, kind in kinds.items() if kind in ("buy", "build")
+    }
+    setting = problem.setting
+    scarce = scarce_of(scenario, resolution.ledger, racks, setting.quarters)
+    problem = replace(problem, setting=replace(setting, scarce=scarce))
     drawer = sampler(resolution.ledger, kinds, chips, timed.shift_ratios)
     option = problem.setting.options[problem.alternative]
     today = unit_cost(
@@ -251,6 +259,8 @@ def decide(  # noqa: PLR0913  all but the first have names and defaults
             study.problem, case.inputs, study.scenario.demand_response, study.catalog
         )
         facts["left_out"].remove(FIXED_DEMAND)
+    if study.problem.setting.scarce:
+        facts["supply"] = supply_rows(study.problem, case.inputs)
     progress("dates", 0.0)
     facts["dates"] = decision_dates(study, drawn, draws_log2, seed)
     progress("dates", 1.0)

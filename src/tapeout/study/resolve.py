@@ -366,7 +366,8 @@ def _resolved(scenario: Any, catalog: Catalog) -> _Resolver:
         resolver.section(name, terms, getattr(scenario, name))
     for key, option in scenario.options.items():
         resolver.option(key, option)
-        if option.kind in ("buy", "build") and option.ceiling_chips_per_quarter is None:
+        ample = option.kind in ("buy", "build") and option.ceiling_chips_per_quarter is None
+        if ample and not any(one is not None for _, one in scenario.supply):
             resolver.omitted.append(f"supply ceiling of {key}: no figure, so none is applied")
     return resolver
 

@@ -31,6 +31,7 @@ from tapeout.economics.sections import (
     ScaleSection,
     Section,
     StrategySection,
+    SupplySection,
 )
 from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
 from tapeout.serving.sections import SloSection
@@ -56,6 +57,7 @@ class _ScenarioBase(Section):
     offtake: OfftakeSection | None = None
     finance: FinanceSection = FinanceSection()
     demand_response: DemandResponseSection | None = None
+    supply: SupplySection = SupplySection()
     installed: tuple[InstalledSection, ...] = ()
     reference: tuple[ReferenceSection, ...] = ()
 
