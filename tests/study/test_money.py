@@ -18,7 +18,8 @@ from tapeout.economics.statements import (
     run_out_quarter,
 )
 from tapeout.economics.supply import option_life_quarters
-from tapeout.study import money
+from tapeout.report.tables.money import measures as measures_table
+from tapeout.study import decide, money
 from tapeout.study.central import central_case
 from tapeout.study.decide import prepare
 
@@ -157,3 +158,43 @@ def test_the_table_holds_every_statement_of_every_strategy(world):
     assert set(table["statement"]) == {"profit", "cash", "balance", "commitments", "receipts"}
     assert not table["usd"].is_nan().any()
     assert table.filter(pl.col("quarter") == 0)["start"].unique().to_list() == ["2026-12-01"]
+
+
+@pytest.mark.parametrize("limit", [1e6, 1e15])
+def test_a_funding_limit_flags_whoever_needs_more_and_says_when_it_runs_out(world, limit):
+    problem, case = world
+    scenario = SimpleNamespace(finance=FinanceSection(funding_limit_usd=limit))
+    rows = money.measures(problem, case, scenario)
+    books = money.statements_of(problem, case, money.policy_of(scenario))
+    for row in rows:
+        assert row["within_funding_limit"] == (row["peak_funding_usd"] <= limit)
+        cash = books[row["strategy"]].cash
+        needed = -np.cumsum(cash["change in cash"] - cash[money.OWNERS])
+        if not row["within_funding_limit"]:
+            at = row["unfunded_quarter"]
+            assert needed[at] > limit
+            assert not (needed[:at] > limit).any()
+    assert all(row["within_funding_limit"] for row in rows) == (limit > 1e9)
+
+
+def test_without_a_limit_nobody_is_flagged(world):
+    problem, case = world
+    for row in money.measures(problem, case, SCENARIO):
+        assert "within_funding_limit" not in row
+
+
+def test_the_verdict_names_who_runs_out_and_the_cheapest_that_does_not(make, tmp_path):
+    scenario = make.buy_only()
+    free = decide(make.write(tmp_path / "free", scenario), draws_log2=5).verdict
+    peaks = sorted(row["peak_funding_usd"] for row in free["measures"])
+    scenario["finance"] = {"funding_limit_usd": sum(peaks) / 2}
+    results = decide(make.write(tmp_path / "bound", scenario), draws_log2=5)
+    over = [row for row in results.verdict["measures"] if not row["within_funding_limit"]]
+    within = [row for row in results.verdict["measures"] if row["within_funding_limit"]]
+    assert [len(over), len(within)] == [1, 1]
+    said = results.verdict["sentences"]["funding"]
+    assert f"{over[0]['title']} needs" in said
+    assert f"stays within it is {within[0]['title']}" in said
+    assert "funding" not in free["sentences"]
+    shown = measures_table(results).only("strategy", "funding").rows
+    assert [row.cells[0].text for row in shown if row.cells[1].tone == "bad"] == [over[0]["title"]]

@@ -265,6 +265,12 @@ class FinanceSection(Section):
     opening_cash_usd: float = Field(
         default=0.0, ge=0, le=1e15, description="cash there at the decision"
     )
+    funding_limit_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e15,
+        description="most that a strategy may ever need from its owners, opening cash included",
+    )
 
 
 class DemandResponseSection(Section):

@@ -348,7 +348,7 @@ def verdict_facts(
         "left_out": list(LEFT_OUT),
         "units": unit_rows(problem, case, study.capacity, memory_gb(study)),
         "measures": measures(problem, case, scenario),
-        "finance": scenario.finance.model_dump(),
+        "finance": scenario.finance.model_dump(exclude_none=True),
         "regret": regret_rows(problem, study.sampler, scenario),
         "references": references(scenario, our_figures(problem, case, outcomes, scenario)),
         "reconciliation": reconciliation(problem, case, scenario),

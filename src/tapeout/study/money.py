@@ -43,7 +43,7 @@ OWNERS = "put in by owners"
 
 def policy_of(scenario: Any) -> Policy:
     """The owner's policy as the scenario states it."""
-    return Policy(**scenario.finance.model_dump())
+    return Policy(**scenario.finance.model_dump(exclude={"funding_limit_usd"}))
 
 
 def statements_of(problem: Problem, case: CentralCase, policy: Policy) -> dict[str, Statements]:
@@ -195,6 +195,10 @@ def measures(problem: Problem, case: CentralCase, scenario: Any) -> list[dict[st
             "peak_funding_usd": peak_funding_usd(funding),
             "run_out_quarter": run_out_quarter(funding, policy.opening_cash_usd),
         }
+        limit = scenario.finance.funding_limit_usd
+        if limit is not None:
+            short = run_out_quarter(funding, limit)
+            row |= {"within_funding_limit": short is None, "unfunded_quarter": short}
         rows.append(row | _returns(base - flow.by_quarter_usd()[0], rate, policy))
     return rows
 

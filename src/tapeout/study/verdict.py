@@ -80,14 +80,40 @@ def sentences(facts: Mapping[str, Any]) -> dict[str, str]:
     -------
     dict
         `headline` (boundary, baseline, life and scope in one sentence), `answer` (what to do),
-        `objectives` (whether both objectives agree), `hinge` (assumed prices the answer rests on).
+        `objectives` (whether both objectives agree), `hinge` (assumed prices the answer rests on);
+        `funding` where the scenario limits it.
     """
     out = {"answer": _answer(facts), "objectives": _objectives(facts), "hinge": _hinge(facts)}
+    if "funding_limit_usd" in facts["finance"]:
+        out["funding"] = _funding(facts)
     boundary = _headline(facts) if facts["builds"] else out["answer"]
     out["headline"] = _disagreement(facts) + boundary
     if facts["builds"]:
         out["today"] = _today(facts)
     return out
+
+
+def _funding(facts: Mapping[str, Any]) -> str:
+    """Strategies that need more from their owners than there is, and the best that does not."""
+    limit = usd(facts["finance"]["funding_limit_usd"])
+    over = [row for row in facts["measures"] if not row["within_funding_limit"]]
+    if not over:
+        return f"Every strategy stays within the funding limit of {limit} in the central case."
+    shut = {row["strategy"] for row in over}
+    named = "; ".join(
+        f"{row['title']} needs {usd(row['peak_funding_usd'])} and runs out in"
+        f" {_quarter_after(facts['start'], row['unfunded_quarter'])}"
+        for row in over
+    )
+    left = [row["title"] for row in facts["ranking"] if row["strategy"] not in shut]
+    best = f"the cheapest that stays within it is {left[0]}" if left else "none stays within it"
+    return f"In the central case the funding limit of {limit} is passed: {named}; {best}."
+
+
+def _quarter_after(start: str, quarter: int) -> str:
+    """The quarter counted from the decision, by the month it begins in, as in 2028-06."""
+    year, month = int(start[:4]), int(start[5:7]) - 1 + 3 * quarter
+    return f"the quarter from {year + month // 12}-{month % 12 + 1:02d}"
 
 
 def _disagreement(facts: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def _measure(one: dict[str, Any]) -> Row:
         "none" if f.missing(one["mirr_per_year"]) else f.percent(one["mirr_per_year"]),
         _back(one["saving_usd"], back),
         f.usd(one["npv_after_tax_usd"]),
-        f.usd(one["peak_funding_usd"]),
+        _funding(one),
     )
 
 
@@ -89,6 +89,14 @@ def _back(saving_usd: float, years: float | None) -> str:
     if f.missing(years):
         return "never"
     return "at once" if years == 0.0 else f.years(years)
+
+
+def _funding(one: dict[str, Any]) -> Cell:
+    """Peak funding, and where it passes the limit the quarter in which the money runs out."""
+    text = f.usd(one["peak_funding_usd"])
+    if one.get("within_funding_limit", True):
+        return cell(text)
+    return cell(text, "bad", f"over the limit from quarter {one['unfunded_quarter'] + 1}")
 
 
 def books(results: Results, strategy: str) -> Table | None:
