@@ -117,6 +117,8 @@ def test_a_study_shows_the_rows_and_without_the_section_has_no_such_key(make, tm
     ("name", "section", "path"),
     [
         ("racks", {"amount_per_quarter": -1}, "racks.amount_per_quarter"),
+        ("racks", {"amount_per_quarter": 0}, "racks.amount_per_quarter"),
+        ("mw", {"amount_per_quarter": 9, "lead_time_quarters": 32}, "mw.amount_per_quarter"),
         ("racks", {"amount_per_quarter": []}, "racks.amount_per_quarter"),
         ("mw", {"amount_per_quarter": 1, "options": ["bridge"]}, "mw.options"),
         ("mw", {"amount_per_quarter": 1, "per_chip": {"gpu": 2}}, "mw.per_chip"),

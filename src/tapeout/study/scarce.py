@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeout.constants import MEGA
+from tapeout.constants import MEGA, QUARTERS_PER_YEAR
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.scarcity import Scarce, expected_amount
 from tapeout.economics.supply import Setting
@@ -78,6 +78,12 @@ def _faults(name: str, one: Any, scenario: Any) -> list[tuple[bool, str, str, st
             "none, or below zero",
             "one figure or more, from 0",
         ),
+        (
+            not _within(one, scenario.decision.horizon_years * QUARTERS_PER_YEAR),
+            "amount_per_quarter",
+            "nothing is to be had within the horizon",
+            "an amount above 0, or a shorter lead time",
+        ),
         (hollow, "options", "not a bought or built option", "name options that hold chips"),
         (
             any(each <= 0 for each in one.per_chip.values()),
@@ -98,6 +104,17 @@ def _faults(name: str, one: Any, scenario: Any) -> list[tuple[bool, str, str, st
             "at most the lead time",
         ),
     ]
+
+
+def _within(one: Any, quarters: int) -> bool:
+    """Whether anything is to be had before the horizon."""
+    amount = expected_amount(
+        _amounts(one) or (0.0,),
+        quarters,
+        allocation=one.allocation_fraction,
+        first_quarter=one.lead_time_quarters - one.expedite_quarters,
+    )
+    return bool((amount > 0).any())
 
 
 def _amounts(section: Any) -> tuple[float, ...]:

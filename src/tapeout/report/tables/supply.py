@@ -31,7 +31,7 @@ def shadow_prices(results: Results) -> Table | None:
             right("cost", "One more, cost at given demand"),
             right("contribution", "One more, contribution"),
         ),
-        rows=tuple(_row(one) for one in found),
+        rows=tuple(row_of(one) for one in found),
         notes=(
             "Central case, present value over the horizon; the strategy's order of options is kept,"
             " so one more unit of what the strategy takes first can cost more than it earns. Power"
@@ -41,7 +41,8 @@ def shadow_prices(results: Results) -> Table | None:
     )
 
 
-def _row(one: dict[str, Any]) -> Row:
+def row_of(one: dict[str, Any]) -> Row:
+    """One input in one strategy."""
     unit = one["unit"]
     first = one["first_binding_quarter"]
     amount = f"of {f.number(one['largest_amount'])} {unit}"
