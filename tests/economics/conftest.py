@@ -136,6 +136,7 @@ OPTIONS = {
     "old": option("old", "buy", ceiling=True),
     "tpu": option("tpu", "rent", term_years=1.0),
     "trn": option("trn", "rent", term_years=3.0, minimum=True),
+    "thin": option("thin", "rent", term_years=1.0, market_chips=500.0, price_impact=0.4),
     "api": option("api", "api"),
     "own": option("own", "build"),
 }

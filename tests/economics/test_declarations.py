@@ -29,6 +29,7 @@ STRATEGIES = {
         [Step(option="tpu", end=ENDS["full"]), "own", Step(option="gpu", start=ENDS["full"])],
         {},
     ),
+    "rent of a thin market": (["thin"], {}),
     "build with tokens as bridge": (["api", "own"], {}),
     "build half, buy the rest": ([Step(option="own", share=0.5), "gpu"], {}),
     "buy until the chip comes, then rent": (

@@ -350,3 +350,22 @@ def test_what_is_not_served_earns_nothing_and_is_not_charged_again(world):
     lines = world.by_line(cash)
     assert "unserved" not in lines
     assert lines["revenue"] == pytest.approx(-cash.tokens[0] / 1e6 * 3.0 * cash.token_worth[0])
+
+
+def test_a_thin_market_charges_its_premium_for_the_term_of_each_contract(world):
+    values = certain(world, **{"options.thin.port_start_fraction": 1.0})
+    cash, fleet = world.flow(["thin"], values)
+    new = fleet.plan.new_chips["thin"][0]
+    assert np.count_nonzero(new) > 1
+    dearer = new * ((1.0 + new / 500.0) ** 0.4 - 1.0)
+    running = np.convolve(dearer, np.ones(4))[: new.size]  # a term of four quarters
+    lines = world.by_line(cash)
+    rent = sum(usd for key, usd in lines.items() if key.startswith("thin.rent."))
+    quoted = rent - lines["thin.rent.volume"]
+    per_chip = quoted[0] / fleet.plan.chips["thin"][0, 0]
+    assert lines["thin.rent.volume"] == pytest.approx(running * per_chip)
+
+
+def test_a_deep_market_has_no_such_line(world):
+    cash, _ = world.flow(["tpu"])
+    assert "tpu.rent.volume" not in world.by_line(cash)

@@ -131,3 +131,30 @@ def test_a_supply_without_meaning_is_refused_by_name(make, tmp_path, name, secti
     scenario["supply"] = {name: section}
     with pytest.raises(ProblemsError, match=f"supply.{path}"):
         prepare(make.write(tmp_path / "wrong", scenario))
+
+
+@pytest.mark.parametrize(
+    ("more", "impact"),
+    [
+        ({}, 0.25),
+        ({"depth": "on-demand"}, 0.5),
+        ({"depth": "take-or-pay"}, 0.1),
+        ({"price_impact": 0.7}, 0.7),
+    ],
+)
+def test_volume_moves_a_rent_by_the_depth_of_its_contract(make, tmp_path, more, impact):
+    scenario = make.small(scale__mw=500)
+    scenario["options"]["bridge"] |= {"market_chips_per_quarter": 50_000} | more
+    study = prepare(make.write(tmp_path, scenario))
+    inputs = study.sampler.inputs(study.sampler.medians())
+    option = study.problem.setting.options["bridge"]
+    assert option.price_impact == impact
+    flow, fleet = flow_of(study, inputs, "rent")
+    lines = {line.key: flow.usd[0, :, i] for i, line in enumerate(flow.lines)}
+    new = fleet.plan.new_chips["bridge"][0]
+    quoted = sum(lines[f"bridge.rent.{one}"][0] for one in ("cloud", "vendor", "fabric"))
+    quoted += lines["bridge.rent.energy_site"][0]
+    assert lines["bridge.rent.volume"][0] == pytest.approx(
+        quoted * ((1 + new[0] / 50_000) ** impact - 1)
+    )
+    assert study.problem.setting.options["gpu"].price_impact == 0.0

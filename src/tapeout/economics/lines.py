@@ -31,6 +31,8 @@ from tapeout.economics.supply import (
     Setting,
     in_watts,
     option_life_quarters,
+    rent_ratio,
+    volume_premium,
 )
 from tapeout.economics.types import (
     CERTAIN,
@@ -276,6 +278,17 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
             formula="chips rented x hours x rent at the start of the term x holder's share",
         )
         entries.append((line, ((chip_quarters, rent * share),)))
+    paid = chip_quarters
+    if option.market_chips and option.price_impact:
+        extra = _premium_in_force(case, option)
+        paid = chip_quarters + extra
+        line = Line(
+            key=f"{key}.rent.volume",
+            holder=Holder.CLOUD,
+            formula="rent x ((1 + chips taken in the quarter / market)^impact - 1), for their term",
+            inputs=(*quantity, *what),
+        )
+        entries.append((line, ((extra, rent),)))
     entries += _port_lines(case, option)
     if option.minimum:
         time = mid_quarter_years(case.quarters)[None, :]
@@ -287,9 +300,20 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
             formula="take-or-pay minimum less rent paid, where positive",
             inputs=(*quantity, *what, f"{path}.minimum_usd_per_year", f"{path}.minimum_years"),
         )
-        short = np.maximum(owed - chip_quarters * rent, 0.0)
+        short = np.maximum(owed - paid * rent, 0.0)
         entries.append((line, ((short, CERTAIN),)))
     return entries
+
+
+def _premium_in_force(case: Case, option: SiliconOption) -> Floats:
+    """Premiums of the contracts in force, in chips at the quoted rent of today, (draw, quarter)."""
+    new = case.fleet.plan.new_chips[option.key]
+    time = mid_quarter_years(case.quarters)[None, :]
+    signed = new * volume_premium(option, new) * rent_ratio(option, case.inputs, time)
+    term = int(option_life_quarters(option, case.inputs)[0])
+    running = np.cumsum(signed, axis=1)
+    running[:, term:] -= running[:, :-term].copy()
+    return running
 
 
 def _port_lines(case: Case, option: SiliconOption) -> list[Entry]:

@@ -122,6 +122,18 @@ class _RentBase(_OptionBase):
     chip: str = Field(description="name or alias in the catalogue")
     depth: Literal["on-demand", "contract", "take-or-pay"] = "contract"
     term_years: float | None = Field(default=None, gt=0, le=20, description="default by depth")
+    market_chips_per_quarter: float | None = Field(
+        default=None,
+        gt=0,
+        description="chips to be had in a quarter about the quoted rent; without it volume moves"
+        " no rent",
+    )
+    price_impact: float | None = Field(
+        default=None,
+        ge=0,
+        le=5,
+        description="rent x (1 + taken / market)^impact; default by depth (docs/methods/supply.md)",
+    )
     successors: bool = Field(default=True, description=_SUCCESSORS)
 
 

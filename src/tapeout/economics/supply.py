@@ -354,6 +354,25 @@ def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Flo
     return ratio
 
 
+def volume_premium(option: SiliconOption, new_chips: Floats) -> Floats:
+    """Rise of the rent of chips taken in a quarter by taking so many, same shape; 0: none.
+
+    The rent of all that is taken in the quarter is that of the quote x (1 + taken / market)^impact,
+    for the whole of its term.
+
+    Examples
+    --------
+    >>> deep = SiliconOption(key="r", kind="rent", silicon="", title="", market_chips=100.0,
+    ...                      price_impact=0.5)
+    >>> volume_premium(deep, np.array([0.0, 300.0]))
+    array([0., 1.])
+    """
+    if not option.market_chips or not option.price_impact:
+        return np.zeros((1, 1))
+    premium: Floats = np.expm1(option.price_impact * np.log1p(new_chips / option.market_chips))
+    return premium
+
+
 def _drifts(inputs: Inputs, time_years: Floats) -> tuple[Floats, Floats]:
     """Log change of rents by ageing, which only an old chip has, and by scarcity, which all have.
 

@@ -56,6 +56,10 @@ class SiliconOption:
         Whether a quarterly supply ceiling is declared.
     successors : bool
         Whether what is taken later is the generation then on sale.
+    market_chips : float
+        Rented chips to be had in a quarter about the quoted rent; 0: volume moves no rent.
+    price_impact : float
+        Rise of the log of the rent per log of one plus the share of those that is taken.
     """
 
     key: str
@@ -68,6 +72,8 @@ class SiliconOption:
     minimum: bool = False
     ceiling: bool = False
     successors: bool = True
+    market_chips: float = 0.0
+    price_impact: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

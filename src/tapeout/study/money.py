@@ -31,7 +31,7 @@ from tapeout.economics.statements import (
     run_out_quarter,
     three_statements,
 )
-from tapeout.economics.supply import option_life_quarters, rent_ratio
+from tapeout.economics.supply import option_life_quarters, rent_ratio, volume_premium
 from tapeout.economics.types import CashFlow
 from tapeout.errors import Outcome
 from tapeout.numerics import Floats
@@ -93,7 +93,9 @@ def commitments_of(
         path = f"options.{name}"
         if option.kind == "rent":
             each = inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
-            signed = (plan.new_chips[name] * rent_ratio(option, inputs, time) * each)[0]
+            new = plan.new_chips[name]
+            dearer = 1.0 + volume_premium(option, new)
+            signed = (new * dearer * rent_ratio(option, inputs, time) * each)[0]
             term = int(option_life_quarters(option, inputs)[0])
             plain, present = contract_commitment_usd(signed, term, rate)
             out["rent"] += plain

@@ -21,6 +21,8 @@ from tapeout.study.evaluate import Problem
 from tapeout.study.scenario import years_from
 
 ANCHORS = ("own.first_service", "own.full_volume", "own.mature", "own.end_of_sales")
+# assumptions, no source: the longer the term, the more supply is built for it, the less it moves
+PRICE_IMPACT = {"on-demand": 0.5, "contract": 0.25, "take-or-pay": 0.1}
 TERM_YEARS = {"on-demand": 0.25, "contract": 1.0, "take-or-pay": 3.0}
 
 
@@ -175,8 +177,16 @@ def silicon_options(
             minimum=getattr(option, "minimum_usd_per_year", None) is not None,
             ceiling=getattr(option, "ceiling_chips_per_quarter", None) is not None,
             successors=getattr(option, "successors", True),
+            market_chips=getattr(option, "market_chips_per_quarter", None) or 0.0,
+            price_impact=_price_impact(option),
         )
     return out
+
+
+def _price_impact(option: Any) -> float:
+    """Price impact as stated, else by the depth of the contract; none but for rent."""
+    stated = getattr(option, "price_impact", None)
+    return PRICE_IMPACT.get(getattr(option, "depth", ""), 0.0) if stated is None else float(stated)
 
 
 def strategies(scenario: Any, start: dt.date) -> tuple[Strategy, ...]:
