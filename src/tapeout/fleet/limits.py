@@ -44,6 +44,7 @@ class Taker(Protocol):
 
     def weight(self, name: str, quarter: int) -> tuple[Floats, Floats]:
         """Of a quantity: what one chip taken now adds, and what all in service have."""
+        ...
 
 
 class Pool:
