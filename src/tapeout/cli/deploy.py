@@ -54,7 +54,7 @@ Precision = Annotated[
 PolicyName = Annotated[
     str,
     typer.Option(
-        "--policy", help="vllm-v1, vllm-v0, sarathi, orca or static", rich_help_panel=ENGINE
+        "--policy", help="vllm-v1, vllm-v0, sarathi, orca, static or sglang", rich_help_panel=ENGINE
     ),
 ]
 Sequences = Annotated[

@@ -211,10 +211,10 @@ def random_prefixes(rng, prompt, block_tokens):
     return make_prefixes(blocks, block_tokens)
 
 
-def random_case(seed):
+def random_case(seed, **changes):
     """Job, rules and table of a random small run; some last long enough for refreshes of ranks."""
     rng = np.random.default_rng(seed)
-    rules = random_rules(rng)
+    rules = random_rules(rng, **changes)
     scale = int(rng.choice([1, 1_000_000]))
     trace = random_trace(rng, rules, scale=scale)
     in_flight = int(rng.integers(1, 8)) if rng.random() < 0.2 else 0

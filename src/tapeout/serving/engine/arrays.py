@@ -46,6 +46,8 @@ def check(rules: Rules) -> None:
     """
     if rules.order is Order.DECODE_FIRST and rules.prefix_cache:
         raise InfeasibleError("decode-first scheduling has no prefix cache; switch one of them off")
+    if rules.order is Order.SGLANG and rules.drafts:
+        raise InfeasibleError("drafts are not simulated with the rules of SGLang; switch one off")
     if len(rules.acceptance) != rules.drafts:
         raise InfeasibleError(
             f"{rules.drafts} drafts but {len(rules.acceptance)} chances of acceptance; give one "
@@ -255,7 +257,8 @@ def _row(rules: Rules, job: Job, *, jump: bool) -> list[int]:
         rules.token_budget, rules.max_sequences, rules.kv_blocks, rules.block_tokens,
         int(rules.order), int(rules.allocation), int(rules.chunked), int(rules.prefix_cache),
         int(rules.reserve_prompt), rules.watermark_blocks, rules.longest_chunk, rules.async_depth,
-        rules.ranks, rules.drafts, rules.seed, int(jump), REFRESH_PS, int(generated),
+        rules.ranks, rules.drafts, rules.seed, int(jump and rules.order is not Order.SGLANG),
+        REFRESH_PS, int(generated), rules.reserved,
     ]  # fmt: skip
 
 

@@ -164,6 +164,57 @@ def kv_capacity(
     )
 
 
+def static_capacity(
+    placement: Placement, *, longest_context: int, block_tokens: int = 16
+) -> KvCapacity:
+    """Count the cache blocks of a rank where a static share holds weights and cache (SGLang).
+
+    Parameters
+    ----------
+    placement : Placement
+        `memory.usable_fraction` is mem_fraction_static.
+    longest_context, block_tokens : int
+
+    Raises
+    ------
+    DoesNotFitError
+        The weights leave no block.
+
+    Notes
+    -----
+    ``blocks = floor((mem_fraction_static memory - weights - buffers) / (block_tokens
+    bytes_per_token))``. Activations and graphs lie in the rest of the memory. Buffers are what
+    lies outside the memory pool, assumed as for vLLM.
+    """
+    share, weights = placement.memory.usable_fraction, _stage_weights(placement)
+    memory = placement.system.chip.memory_bytes
+    each = _each(placement, longest_context, None)
+    size = block_tokens * each.token_bytes if each.token_bytes else each.bounded_bytes
+
+    def blocks(reported: float, span: Callable[[Span], float]) -> int:
+        buffers = span(OUTSIDE_BYTES) + (span(COMMUNICATOR_BYTES) if placement.chips > 1 else 0.0)
+        return floor((share * memory * reported - weights - buffers) / size)
+
+    middle = blocks(1.0, lambda span: span.value)
+    if middle < 1:
+        raise DoesNotFitError(
+            f"{placement.architecture.name} with a cache block on {placement.chips} x "
+            f"{placement.system.chip.name}",
+            required_bytes=weights + size,
+            available_bytes=share * memory,
+        )
+    nominal = memory % GIGA == 0.0
+    return KvCapacity(
+        blocks=middle,
+        low=max(blocks(1.0, lambda span: span.high), 0),
+        high=blocks(REPORTED if nominal else 1.0, lambda span: span.low),
+        block_tokens=block_tokens,
+        block_bytes=size,
+        free_bytes=share * memory - weights,
+        source="SGLang's static share of memory less weights, assumed buffers",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Each:
     """Bytes of one sequence on the fullest chip: a bounded part, and what grows by the token."""

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from tapeout.chip.types import ChipSpec
 from tapeout.constants import GIB
 from tapeout.perf import MemorySettings, Placement, TimingModel
-from tapeout.serving.engine.capacity import KvCapacity, given_capacity, kv_capacity
+from tapeout.serving.engine.capacity import (
+    KvCapacity,
+    given_capacity,
+    kv_capacity,
+    static_capacity,
+)
 from tapeout.serving.engine.drafting import with_draft_passes
 from tapeout.serving.engine.policies import DRAFT_SHARE, Limits, Policy, VllmV1
 from tapeout.serving.engine.tables import step_table
@@ -50,6 +55,13 @@ class EngineDefaults:
     source: str = "vLLM's API server by default"
 
 
+SGLANG_SEQUENCES = 2048
+"""max_running_requests: assumed, the least of a range that grows with the cache."""
+SGLANG_LARGE_BYTES = 60.0 * GIB  # from here on at least 10 GiB stay outside the static share
+_SGLANG = ((20.0, 2048, 8, 8), (35.0, 2048, 24, 80), (60.0, 4096, 32, 160), (90.0, 8192, 256, 512),
+           (160.0, 8192, 256, 512), (float("inf"), 16384, 512, 512))  # fmt: skip
+"""Below so many GiB: chunked_prefill_size, cuda_graph_max_bs below 4 tensor ranks, and from 4 on
+(SGLang's server_args.py, `_handle_gpu_memory_settings`, 0.5 series)."""
 _LARGE = {True: 16384, False: 8192}  # key: the LLM class
 _OTHER = {True: 8192, False: 2048}
 _TPU = {
@@ -123,6 +135,8 @@ def policy_defaults(policy: Policy, chip: ChipSpec, longest_context: int) -> Eng
             max_sequences=VLLM_V0_SEQUENCES,
             source="vLLM 0.6 by default, prompts not split",
         )
+    if policy.name == "sglang":
+        return _sglang_defaults(chip)
     if policy.name == "sarathi":
         return EngineDefaults(
             token_budget=SARATHI_CHUNK, max_sequences=VIDUR_BATCH, source="vidur by default"
@@ -134,6 +148,47 @@ def policy_defaults(policy: Policy, chip: ChipSpec, longest_context: int) -> Eng
             source="batches as in vidur by default; tokens: the longest sequence, assumed",
         )
     return replace(engine_defaults(chip), source=f"vLLM's API server by default on {chip.name}")
+
+
+def _sglang_row(chip: ChipSpec) -> tuple[float, int, int, int]:
+    """Row of SGLang's table; memory as the device reports it, hardly under the nominal one."""
+    return next(row for row in _SGLANG if chip.memory_bytes * REPORTED < row[0] * GIB)
+
+
+def _sglang_defaults(chip: ChipSpec) -> EngineDefaults:
+    return EngineDefaults(
+        token_budget=_sglang_row(chip)[1],
+        max_sequences=SGLANG_SEQUENCES,
+        source=f"SGLang by default on {chip.name} (sequences: assumed)",
+    )
+
+
+def sglang_fraction(placement: Placement, budget: int) -> float:
+    """mem_fraction_static by default: what activations and graphs leave of the memory.
+
+    Parameters
+    ----------
+    placement : Placement
+    budget : int
+        chunked_prefill_size.
+
+    Notes
+    -----
+    In MiB: 512, 1.5 a token of a chunk (at least 2048 tokens), 2 a sequence of the largest graph
+    and 128 a chip of the replica are set aside; from 60 GiB on at least 10 GiB. Rounded to three
+    places. Data-parallel attention sets more aside (`--enable-dp-attention`).
+    """
+    chip = placement.system.chip
+    _, _, few, many = _sglang_row(chip)
+    ranks = placement.degrees.ranks
+    graph = few if ranks < 4 else many
+    parts_mib = 512.0 + 1.5 * max(budget, 2048) + 2.0 * graph + 128.0 * ranks
+    if placement.data_parallel > 1:
+        parts_mib += graph * placement.data_parallel * (4.5 if graph > 300 else 3.0)
+    aside = parts_mib * GIB / 1024.0
+    if chip.memory_bytes > SGLANG_LARGE_BYTES:
+        aside = max(aside, 10.0 * GIB)
+    return round(1.0 - aside / chip.memory_bytes, 3)
 
 
 def longest_of(deployment: Deployment) -> int:
@@ -165,9 +220,17 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
     usual = policy_defaults(deployment.policy, deployment.placement.system.chip, longest_context)
     sequences = deployment.max_sequences or usual.max_sequences
     budget = deployment.token_budget or _budget(deployment, usual, sequences, longest_context)
-    placement = _with_limits(deployment.placement, budget, memory_fraction(deployment))
+    fraction = memory_fraction(deployment)
+    static = deployment.policy.name == "sglang"
+    if static and deployment.memory_fraction is None:
+        fraction = sglang_fraction(deployment.placement, budget)
+    placement = _with_limits(deployment.placement, budget, fraction)
     if deployment.kv_blocks is not None:
         kv = given_capacity(deployment.kv_blocks, deployment.block_tokens)
+    elif static:
+        kv = static_capacity(
+            placement, longest_context=longest_context, block_tokens=deployment.block_tokens
+        )
     else:
         kv = kv_capacity(
             placement,

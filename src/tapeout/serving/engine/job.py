@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
-from tapeout.serving.engine.types import PS_PER_S, Allocation, Rules
+from tapeout.serving.engine.types import PS_PER_S, Allocation, Order, Rules
 from tapeout.serving.traffic.trace import Flags, Prefixes, Trace
 
 LONGEST_S = 9.0e6  # of arrivals and waits; 2**63 picoseconds are 9.22e6 s, so 2.5 days are left
@@ -181,6 +181,8 @@ def never_fits(prompt: Ints, output: Ints, rules: Rules) -> Flags:
     """Which requests can never run, shape (request,)."""
     needed = -(-(prompt + output - 1) // rules.block_tokens)
     never: Flags = needed > rules.kv_blocks
+    if rules.order is Order.SGLANG:  # prompt and longest output together, and a token more
+        never |= prompt + output >= rules.kv_blocks * rules.block_tokens
     if rules.longest:
         never |= prompt + output > rules.longest
     if not rules.chunked:
@@ -194,6 +196,8 @@ def longest_tokens(rules: Rules) -> int:
     held = rules.kv_blocks * rules.block_tokens
     if not rules.chunked and rules.allocation is not Allocation.WHOLE:
         held = min(held, rules.token_budget)
+    if rules.order is Order.SGLANG:
+        return held - 1
     return held + 1  # the last token has no keys
 
 

@@ -12,8 +12,11 @@ from math import ceil
 from typing import Protocol
 
 from tapeout.errors import UnknownNameError
+from tapeout.serving.engine.schedule import BILLION
 from tapeout.serving.engine.types import Allocation, Order, Rules
 
+SGLANG_RATIO = 0.7
+"""New-token ratio at the start, by default (SGLANG_INIT_NEW_TOKEN_RATIO)."""
 DRAFT_SHARE = 0.03
 """Assumption: time of one draft pass over that of a plain step, as for MTP rows in
 serving_defaults.csv: one layer and the head over some sixty layers. A draft model of 1-3 % of the
@@ -162,6 +165,31 @@ class StaticBatching:
         return _older(limits, order=Order.STATIC, allocation=Allocation.WHOLE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sglang:
+    """SGLang: prompts first and alone, in chunks; room for outputs estimated; retraction."""
+
+    prefix_cache: bool = True
+    chunked: bool = True
+    conservativeness: float = 1.0
+    name: str = "sglang"
+
+    def rules(self, limits: Limits) -> Rules:
+        """Rules of an engine with these limits."""
+        return Rules(
+            token_budget=limits.token_budget,
+            max_sequences=limits.max_sequences,
+            kv_blocks=limits.kv_blocks,
+            block_tokens=limits.block_tokens,
+            ranks=limits.ranks,
+            order=Order.SGLANG,
+            chunked=self.chunked,
+            prefix_cache=self.prefix_cache,
+            async_depth=1,
+            reserved=round(min(SGLANG_RATIO * self.conservativeness, 1.0) * BILLION),
+        )
+
+
 def _older(
     limits: Limits,
     *,
@@ -188,7 +216,7 @@ def _older(
 
 
 POLICIES: Mapping[str, Policy] = {
-    policy.name: policy for policy in (VllmV1(), Sarathi(), VllmV0(), Orca(), StaticBatching())
+    policy.name: policy for policy in (VllmV1(), Sarathi(), VllmV0(), Orca(), StaticBatching(), Sglang())
 }
 
 

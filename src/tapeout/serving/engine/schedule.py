@@ -15,6 +15,14 @@ from tapeout.serving.engine.costs import Load
 from tapeout.serving.engine.drafts import accepted_drafts
 from tapeout.serving.engine.types import Allocation, Event, Order, Rules
 
+CLIP = 4096
+"""SGLang: of an output, at most so many tokens count when room is looked for."""
+BILLION = 1_000_000_000
+RETRACT_STEPS = 20
+"""SGLang: tokens that each sequence left is expected to make soon, after a retraction."""
+LEAST_PERCENT, DECAY_STEPS = 14, 600
+"""SGLang: the share kept for outputs falls to this part of its start in so many decode steps."""
+
 Record = Callable[[Event, int, int], None]  # event, request, value
 
 
@@ -119,12 +127,14 @@ class Entry:
 class Rank:
     """A data-parallel rank: who runs, who waits, and the blocks."""
 
-    __slots__ = ("pool", "running", "waiting")
+    __slots__ = ("full_at", "pool", "running", "share", "waiting")
 
     def __init__(self, kv_blocks: int) -> None:
         self.running: list[Request] = []  # in order of admission
         self.waiting: deque[Request] = deque()
         self.pool = BlockPool(kv_blocks)
+        self.full_at = 0  # SGLang: running ones when nobody more fitted; 0: not full
+        self.share = 0  # SGLang: billionths of the outputs to come; 0: as the rules say
 
     def drop(self, request: Request) -> None:
         """Take a request out of the running ones and free its blocks."""
@@ -266,6 +276,107 @@ class Decision:
         self._schedule(request, tokens, 0)
         return True
 
+    # as SGLang
+
+    @property
+    def _share(self) -> int:
+        """Billionths of the outputs to come that admissions leave free."""
+        return self._rank.share or self._rules.reserved
+
+    def prefill(self) -> None:
+        """Go on with the prompt that was cut, then admit while room for outputs is left."""
+        running = self._rank.running
+        cut = [one for one in running if one.missing > 1 or not one.sampled]
+        coming = sum(min(one.output - one.sampled, CLIP) for one in running if one not in cut)
+        kept = -(-coming * self._share // BILLION)
+        for request in cut:
+            left = request.missing
+            tokens = min(left, self._budget, self._rank.pool.free * self._rules.block_tokens - kept)
+            if tokens > 0:
+                self._make_room(request, tokens)
+                self._schedule(request, tokens, 0)
+                kept += min(request.output, CLIP)
+            if tokens < left:
+                return
+        while self._rank.waiting and not self._rank.full_at and self._budget:
+            request = self._rank.waiting[0]
+            fits = len(running) < self._rules.max_sequences
+            tokens = self._first_tokens(request, kept) if fits else None
+            if tokens is None:
+                self._rank.full_at = len(running)
+                return
+            if tokens == 0:
+                return
+            self._start(request, tokens)
+            if self.entries[request].emitted:
+                kept += min(request.output, CLIP)
+
+    def _start_tokens(self, request: Request, hits: list[int]) -> int:
+        start = len(hits) * self._rules.block_tokens
+        return start if request.admitted else max(start, request.loaded)
+
+    def _first_tokens(self, request: Request, kept: int) -> int | None:
+        """Tokens of a waiting request in this step, 0 for no budget and None for no room."""
+        rules, pool, hits = self._rules, self._rank.pool, self._hits(request)
+        start, size = self._start_tokens(request, hits), rules.block_tokens
+        tokens = request.known - start
+        whole = tokens + min(request.output - request.sampled, CLIP)
+        if tokens > self._budget:
+            tokens = self._budget // size * size
+            if not rules.chunked or not tokens:
+                return 0
+        free = pool.free - sum(not pool.is_held(block) for block in hits)
+        new = _blocks(start + tokens, rules) - len(hits)
+        return None if whole >= free * size - kept or new > free else tokens
+
+    def _start(self, request: Request, tokens: int) -> None:
+        """Move the head of the queue to the running ones."""
+        hits = self._hits(request)
+        start = self._start_tokens(request, hits)
+        self._rank.pool.hold(hits)
+        new = max(_blocks(start + tokens, self._rules) - len(hits), 0)
+        request.blocks = hits + self._rank.pool.take(new)
+        request.registered = len(hits)
+        request.computed = start
+        self._rank.waiting.popleft()
+        self._rank.running.append(request)
+        request.running = request.admitted = True
+        self._record(Event.ADMIT, request.index, start)
+        self._schedule(request, tokens, 0)
+
+    def _decoding(self) -> list[Request]:
+        return [r for r in self._rank.running if r.missing == 1 and 0 < r.sampled < r.output]
+
+    def _missing_blocks(self) -> int:
+        """Blocks that the next tokens of all that decode need beyond the free ones."""
+        full = [r for r in self._decoding() if _blocks(r.computed + 1, self._rules) > len(r.blocks)]
+        return len(full) - self._rank.pool.free
+
+    def decode(self) -> None:
+        """Decode all that have their prompts; retract some where blocks are short."""
+        rank, rules, share = self._rank, self._rules, self._share
+        if len(rank.running) < rank.full_at:
+            rank.full_at = 0
+        while self._missing_blocks() > 0:
+            places = {request: place for place, request in enumerate(rank.running)}
+            least = min(self._decoding(), key=lambda r: (r.sampled, -r.prompt, -places[r]))
+            self._preempt(least)
+            rank.waiting.rotate(-1)  # it waits last, not first
+        decoding = self._decoding()
+        for request in decoding:
+            self._make_room(request, 1)
+        if self.preempted:
+            made = sum(request.sampled + RETRACT_STEPS for request in decoding)
+            most = sum(request.output for request in decoding)
+            rank.share = max(1, min(BILLION, made * BILLION // (most + 1)))
+            rank.full_at = 0
+        elif decoding:
+            least_share = rules.reserved * LEAST_PERCENT // 100
+            step = (rules.reserved - least_share) // DECAY_STEPS
+            rank.share = max(share - step, least_share)
+        for request in decoding:
+            self._schedule(request, 1, 0)
+
     def _hits(self, request: Request) -> list[int]:
         """Leading blocks that are in the cache; at least one token is left to compute."""
         hits: list[int] = []
@@ -402,9 +513,23 @@ class Static:
             decision.admit()
 
 
+class Sglang:
+    """Prompts in a batch of their own, with room kept for outputs, else decodes (SGLang)."""
+
+    def fill(self, decision: Decision, running: list[Request]) -> None:
+        """Fill a step."""
+        del running
+        decision.prefill()
+        if not decision.entries:
+            decision.decode()
+        if not decision.entries:  # an end or a retraction may have made room
+            decision.prefill()
+
+
 SCHEDULERS: Mapping[Order, Scheduler] = {
     Order.LIST: ListOrder(),
     Order.DECODE_FIRST: DecodeFirst(),
     Order.PREFILL_ALONE: PrefillAlone(),
     Order.STATIC: Static(),
+    Order.SGLANG: Sglang(),
 }

@@ -21,8 +21,8 @@ NEVER = int(np.iinfo(np.int64).max)
 # Places of the rules of a kind
 (
     BUDGET, CAP, KV_BLOCKS, BLOCK, ORDER, ALLOCATE, CHUNKED, CACHE, RESERVE, WATERMARK, LONGEST,
-    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED,
-) = range(18)  # fmt: skip
+    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED, RESERVED,
+) = range(19)  # fmt: skip
 
 # Places of a request; those from COMPUTED on change
 (
@@ -37,8 +37,9 @@ REQUEST_FIELDS = 26
     LENGTH, WAITING, HEAD, TAIL, FREE, FRONT, BACK, SEEN, SENT_HERE,
     SLOTS_FREE, COUNT, COUNT_1, PLAIN, PLAIN_1,
     S_PROMPT, S_PAIRS, S_SEQUENCES, S_KEYS, S_SAMPLED, S_TOKENS, S_LEAST_LEFT, S_PLAIN,
-) = range(22)  # fmt: skip
-RANK_FIELDS = 22
+    FULL_AT, SHARE,
+) = range(24)  # fmt: skip
+RANK_FIELDS = 24
 
 # Places of an entry of a batch
 E_REQUEST, E_TOKENS, E_BEFORE, E_EMITTED, E_FLAGS = range(5)

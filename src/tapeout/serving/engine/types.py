@@ -20,6 +20,7 @@ class Order(IntEnum):
     DECODE_FIRST = 1  # decodes, then prompts begun, then waiting ones (Sarathi)
     PREFILL_ALONE = 2  # waiting prompts alone if any can start, else decodes (vLLM V0)
     STATIC = 3  # waiting ones only when nothing runs
+    SGLANG = 4  # as PREFILL_ALONE, with room kept for outputs and retraction
 
 
 class Allocation(IntEnum):
@@ -64,6 +65,9 @@ class Rules:
     longest : int
         Most tokens of a sequence, input and output (max_model_len), longer requests being
         rejected; 0: as many as the cache holds.
+    reserved : int
+        Order SGLANG: billionths of what running sequences may still make that an admission leaves
+        free, at the start.
     """
 
     token_budget: int
@@ -83,6 +87,7 @@ class Rules:
     acceptance: tuple[float, ...] = ()
     seed: int = 0
     longest: int = 0
+    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

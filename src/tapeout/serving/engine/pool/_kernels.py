@@ -163,7 +163,7 @@ def release(c: Core, b: Blocks, rank: int, request: int, cached: int) -> None:
 def clear(c: Core, b: Blocks, rank: int, blocks: int, cached: int) -> None:
     """Make all blocks of a rank free and nameless, as at a start."""
     k, pool, found, slots = c.k, b.blocks, b.found, b.slots
-    k[s.FREE, rank] = blocks
+    k[s.FREE, rank], k[s.FULL_AT, rank], k[s.SHARE, rank] = blocks, 0, 0
     if cached == 0:
         return
     for block in range(blocks):

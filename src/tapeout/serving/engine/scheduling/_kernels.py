@@ -23,6 +23,9 @@ from tapeout.serving.engine.state import F64, Blocks, Core, Record
 ADMIT, PREEMPT = 0, 1  # kinds of events
 DECODE_FIRST, PREFILL_ALONE, STATIC = 1, 2, 3  # orders other than LIST
 PROMPT, WHOLE = 1, 2  # allocations other than LAZY
+SGLANG = 4
+CLIP, BILLION = 4096, 1_000_000_000  # as in schedule.py, which says whose they are
+RETRACT_STEPS, LEAST_PERCENT, DECAY_STEPS = 20, 14, 600
 ANY, ONE_LEFT, MORE_LEFT = range(3)  # which of the running a pass serves
 
 
@@ -348,6 +351,139 @@ def serve_waiting(
 
 
 @inlined
+def sglang_share(c: Core, kind: int, rank: int) -> int:
+    """Billionths of the outputs to come that admissions leave free."""
+    if c.k[s.SHARE, rank] == 0:
+        c.k[s.SHARE, rank] = c.rules[kind, s.RESERVED]
+    return int(c.k[s.SHARE, rank])
+
+
+@inlined
+def sglang_decodes(c: Core, one: int) -> bool:
+    """True for a running request that has its prompt and needs a step for its next token."""
+    r = c.r
+    made = r[s.MADE, one]
+    return bool(0 < made < r[s.OUTPUT, one] and r[s.COMPUTED, one] == r[s.PROMPT, one] + made - 1)
+
+
+@kernel
+def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -> None:
+    """Go on with the prompt that was cut, then admit while room for outputs is left."""
+    rules, r, k, queue, g = c.rules, c.r, c.k, c.running, c.g
+    kind = g[s.KIND, replica]
+    cached, size, budget = rules[kind, s.CACHE], rules[kind, s.BLOCK], rules[kind, s.BUDGET]
+    share, coming, cut = sglang_share(c, kind, rank), 0, -1
+    for place in range(k[s.LENGTH, rank]):
+        one = queue[rank, place]
+        if r[s.COMPUTED, one] < r[s.PROMPT, one] + r[s.MADE, one] - 1 or r[s.MADE, one] == 0:
+            cut = one
+        else:
+            coming += min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
+    kept = -(-coming * share // BILLION)
+    if cut >= 0:
+        before = r[s.COMPUTED, cut]
+        left = r[s.PROMPT, cut] + r[s.MADE, cut] - before
+        tokens = min(left, budget, k[s.FREE, rank] * size - kept)
+        if tokens > 0:
+            take(c, b, rank, cut, (before + tokens + size - 1) // size, cached)
+            enter(c, w, replica, rank, which, cut, tokens)
+            if cached > 0:
+                register(c, b, rank, cut, before // size, r[s.COMPUTED, cut] // size)
+            budget -= tokens
+            if tokens == left:
+                kept += min(r[s.OUTPUT, cut], CLIP)
+        if tokens < left:
+            return
+    while k[s.HEAD, rank] >= 0 and k[s.FULL_AT, rank] == 0 and budget > 0:
+        if k[s.LENGTH, rank] >= rules[kind, s.CAP]:
+            k[s.FULL_AT, rank] = k[s.LENGTH, rank]
+            return
+        one = k[s.HEAD, rank]
+        known, found, idle = r[s.PROMPT, one] + r[s.MADE, one], 0, 0
+        if cached > 0:
+            found, idle = hits(c, b, rank, one, (known - 1) // size)
+        start = found * size
+        if r[s.SCHEDULED, one] < 0:
+            start = max(start, r[s.LOADED, one])
+        tokens = known - start
+        whole = tokens + min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
+        if tokens > budget:
+            tokens = budget // size * size
+            if rules[kind, s.CHUNKED] == 0 or tokens == 0:
+                return
+        upto = (start + tokens + size - 1) // size
+        free = k[s.FREE, rank] - idle
+        if whole >= free * size - kept or upto - found > free:
+            k[s.FULL_AT, rank] = k[s.LENGTH, rank]
+            return
+        admit(c, b, w, replica, rank, start, found)
+        take(c, b, rank, one, upto, cached)
+        enter(c, w, replica, rank, which, one, tokens)
+        if cached > 0:
+            register(c, b, rank, one, found, r[s.COMPUTED, one] // size)
+        budget -= tokens
+        if start + tokens == known:
+            kept += min(r[s.OUTPUT, one], CLIP)
+
+
+@kernel
+def sglang_retract(c: Core, b: Blocks, w: Record, replica: int, rank: int) -> bool:
+    """Throw out who made least until the others have blocks; False where all have them."""
+    r, k, queue = c.r, c.k, c.running
+    size, lost = c.rules[c.g[s.KIND, replica], s.BLOCK], False
+    while True:
+        needed, made, most, victim = 0, 0, 0, -1
+        for place in range(k[s.LENGTH, rank]):
+            one = queue[rank, place]
+            if not sglang_decodes(c, one):
+                continue
+            needed += 1 if r[s.COMPUTED, one] == r[s.HELD, one] * size else 0
+            made += r[s.MADE, one] + RETRACT_STEPS
+            most += r[s.OUTPUT, one]
+            last = queue[rank, victim] if victim >= 0 else one
+            fewer = r[s.MADE, one] < r[s.MADE, last]
+            longer = r[s.MADE, one] == r[s.MADE, last] and r[s.PROMPT, one] >= r[s.PROMPT, last]
+            if victim < 0 or fewer or longer:
+                victim = place
+        if needed <= k[s.FREE, rank]:
+            if lost:
+                k[s.SHARE, rank] = max(1, min(BILLION, made * BILLION // (most + 1)))
+                k[s.FULL_AT, rank] = 0
+            return lost
+        preempt(c, b, w, replica, rank, victim)
+        lost = True
+        one = k[s.HEAD, rank]
+        if r[s.AFTER, one] >= 0:  # it waits last, not first
+            k[s.HEAD, rank] = r[s.AFTER, one]
+            r[s.AFTER, k[s.TAIL, rank]] = one
+            r[s.AFTER, one], k[s.TAIL, rank] = -1, one
+
+
+@kernel
+def sglang_decode(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -> None:
+    """Decode all that have their prompts."""
+    rules, r, k, queue = c.rules, c.r, c.k, c.running
+    kind = c.g[s.KIND, replica]
+    cached, size, share = rules[kind, s.CACHE], rules[kind, s.BLOCK], sglang_share(c, kind, rank)
+    if k[s.LENGTH, rank] < k[s.FULL_AT, rank]:
+        k[s.FULL_AT, rank] = 0
+    lost = sglang_retract(c, b, w, replica, rank)
+    for place in range(k[s.LENGTH, rank]):
+        one = queue[rank, place]
+        if not sglang_decodes(c, one):
+            continue
+        before = r[s.COMPUTED, one]
+        take(c, b, rank, one, before // size + 1, cached)
+        enter(c, w, replica, rank, which, one, 1)
+        if cached > 0:
+            register(c, b, rank, one, before // size, (before + 1) // size)
+    if not lost and k[s.COUNT + which, rank] > 0:
+        first = rules[kind, s.RESERVED]
+        least = first * LEAST_PERCENT // 100
+        k[s.SHARE, rank] = max(share - (first - least) // DECAY_STEPS, least)
+
+
+@inlined
 def decide(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -> None:
     """Fill the next batch of a rank."""
     rules, k, g = c.rules, c.k, c.g
@@ -357,6 +493,14 @@ def decide(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -
         k[field, rank] = 0
     k[s.S_PLAIN, rank], k[s.S_LEAST_LEFT, rank] = 1, s.NEVER
     budget, order = rules[kind, s.BUDGET], rules[kind, s.ORDER]
+    if order == SGLANG:
+        sglang_prefill(c, b, w, replica, rank, which)
+        if k[s.COUNT + which, rank] == 0:
+            sglang_decode(c, b, w, replica, rank, which)
+        if k[s.COUNT + which, rank] == 0:  # an end or a retraction may have made room
+            sglang_prefill(c, b, w, replica, rank, which)
+        k[s.PLAIN + which, rank] = 0
+        return
     lost = False
     first = ONE_LEFT if order == DECODE_FIRST else ANY
     if order == PREFILL_ALONE:

@@ -1,0 +1,107 @@
+"""Rules of SGLang: prompts first and alone, chunks, room for outputs, retraction."""
+
+import numpy as np
+import pytest
+
+from tapeout.errors import InfeasibleError
+from tapeout.serving.engine.policies import Limits, policy_named
+from tapeout.serving.engine.reference import run_reference
+from tapeout.serving.engine.run import run_engine
+from tapeout.serving.engine.types import Order
+from tests.serving.engine.builders import (
+    constant_table,
+    make_job,
+    make_rules,
+    random_case,
+    story,
+)
+from tests.serving.engine.test_kernel import differences
+
+BOTH = pytest.mark.parametrize("run", [run_reference, run_engine])
+SHARE = 700_000_000
+
+
+def rules_of(**changes):
+    return make_rules(
+        **{"order": Order.SGLANG, "reserved": SHARE, "block_tokens": 1, "kv_blocks": 1000} | changes
+    )
+
+
+def told(run, rules, prompt, output, arrival=None):
+    times = np.zeros(len(prompt)) if arrival is None else np.array(arrival)
+    job = make_job(times, prompt, output, rules)
+    return run(job, rules, constant_table(rules), log=True)
+
+
+def test_the_compiled_engine_writes_the_log_of_the_readable_one():
+    retracted = 0
+    for seed in range(150):
+        case = random_case(
+            seed, order=Order.SGLANG, drafts=0, acceptance=(), reserved=SHARE // (1 + seed % 4)
+        )
+        expected = run_reference(*case, samples_s=0.01, log=True)
+        got = run_engine(*case, samples_s=0.01, log=True)
+        assert differences(expected, got) == [], (seed, case[1])
+        retracted += expected.totals.preemptions
+    assert retracted > 50
+
+
+@pytest.mark.parametrize("seed", range(150, 170))
+def test_tokens_are_conserved_and_every_request_ends(seed):
+    job, rules, table = random_case(
+        seed, order=Order.SGLANG, drafts=0, acceptance=(), reserved=SHARE // 3
+    )
+    sim = run_engine(job, rules, table)
+    served = job.rejected == 0
+    done, total = np.isfinite(sim.requests.last_token_s), sim.totals
+    assert (done == served).all()
+    expected = int((job.prompt + job.output)[served].sum()) - int(served.sum())
+    assert total.scheduled_tokens == expected + total.discarded_tokens - total.hit_tokens
+
+
+@BOTH
+def test_a_prompt_runs_alone_before_the_decodes_go_on(run):
+    sim = told(run, rules_of(), [4, 4], [4, 1], arrival=[0.0, 0.0015])
+    # steps: prompt 0 | decode | prompt 1 alone | decode | decode
+    assert sim.requests.first_token_s.tolist() == pytest.approx([0.001, 0.003])
+    assert sim.requests.last_token_s.tolist() == pytest.approx([0.005, 0.003])
+    assert sim.totals.steps == 5
+
+
+@BOTH
+def test_a_long_prompt_is_cut_and_the_next_one_fills_its_last_chunk(run):
+    sim = told(run, rules_of(token_budget=10), [25, 5], [1, 1])
+    assert sim.requests.first_token_s.tolist() == pytest.approx([0.003, 0.003])
+
+
+@BOTH
+def test_a_request_waits_while_prompt_and_output_leave_no_token_over(run):
+    # the second asks for 10 + 10; of the first one's remaining 9, 0.7 are kept: ceil(6.3) = 7
+    for blocks, waits in ((10 + 7 + 20, True), (10 + 7 + 20 + 1, False)):
+        sim = told(run, rules_of(kv_blocks=blocks), [10, 10], [10, 10], arrival=[0.0, 0.0005])
+        assert (sim.requests.scheduled_s[1] > 0.002) == waits, blocks
+
+
+@BOTH
+def test_the_longest_prompt_of_those_with_least_output_is_retracted_and_waits_last(run):
+    rules = rules_of(kv_blocks=40, reserved=1)
+    sim = told(run, rules, [4, 9, 6], [15, 14, 13], arrival=[0.0, 0.0005, 0.0015])
+    gone = [request for _, event, request, _ in story(sim) if event == "PREEMPT"]
+    assert gone[:1] == [2] and np.isfinite(sim.requests.last_token_s).all()
+
+
+@BOTH
+def test_a_request_as_long_as_the_cache_is_rejected(run):
+    sim = told(run, rules_of(kv_blocks=20), [10, 10], [10, 9])
+    assert sim.requests.rejected.tolist() == [1, 0]
+
+
+def test_drafts_are_refused():
+    rules = rules_of(drafts=1, acceptance=(0.5,))
+    with pytest.raises(InfeasibleError, match="SGLang"):
+        told(run_engine, rules, [4], [4])
+
+
+def test_the_share_kept_starts_at_seven_tenths():
+    made = policy_named("sglang").rules(Limits(token_budget=8, max_sequences=4, kv_blocks=9))
+    assert (made.reserved, made.order, made.async_depth) == (SHARE, Order.SGLANG, 1)
