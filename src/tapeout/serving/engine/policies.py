@@ -216,7 +216,8 @@ def _older(
 
 
 POLICIES: Mapping[str, Policy] = {
-    policy.name: policy for policy in (VllmV1(), Sarathi(), VllmV0(), Orca(), StaticBatching(), Sglang())
+    policy.name: policy
+    for policy in (VllmV1(), Sarathi(), VllmV0(), Orca(), StaticBatching(), Sglang())
 }
 
 

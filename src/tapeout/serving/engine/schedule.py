@@ -291,7 +291,9 @@ class Decision:
         kept = -(-coming * self._share // BILLION)
         for request in cut:
             left = request.missing
-            tokens = min(left, self._budget, self._rank.pool.free * self._rules.block_tokens - kept)
+            blocks = len(request.blocks) + self._rank.pool.free
+            room = blocks * self._rules.block_tokens - request.computed - kept
+            tokens = min(left, self._budget, room)
             if tokens > 0:
                 self._make_room(request, tokens)
                 self._schedule(request, tokens, 0)

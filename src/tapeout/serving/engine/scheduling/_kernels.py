@@ -383,7 +383,8 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
     if cut >= 0:
         before = r[s.COMPUTED, cut]
         left = r[s.PROMPT, cut] + r[s.MADE, cut] - before
-        tokens = min(left, budget, k[s.FREE, rank] * size - kept)
+        room = (r[s.HELD, cut] + k[s.FREE, rank]) * size - before - kept
+        tokens = min(left, budget, room)
         if tokens > 0:
             take(c, b, rank, cut, (before + tokens + size - 1) // size, cached)
             enter(c, w, replica, rank, which, cut, tokens)
