@@ -7,7 +7,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.serving.engine.policies import Limits, policy_named
 from tapeout.serving.engine.reference import run_reference
 from tapeout.serving.engine.run import run_engine
-from tapeout.serving.engine.types import Order
+from tapeout.serving.engine.types import Allocation, Order
 from tests.serving.engine.builders import (
     constant_table,
     make_job,
@@ -37,7 +37,12 @@ def test_the_compiled_engine_writes_the_log_of_the_readable_one():
     retracted = 0
     for seed in range(150):
         case = random_case(
-            seed, order=Order.SGLANG, drafts=0, acceptance=(), reserved=SHARE // (1 + seed % 4)
+            seed,
+            order=Order.SGLANG,
+            drafts=0,
+            acceptance=(),
+            allocation=Allocation.LAZY,
+            reserved=SHARE // (1 + seed % 4),
         )
         expected = run_reference(*case, samples_s=0.01, log=True)
         got = run_engine(*case, samples_s=0.01, log=True)
@@ -49,7 +54,12 @@ def test_the_compiled_engine_writes_the_log_of_the_readable_one():
 @pytest.mark.parametrize("seed", range(150, 170))
 def test_tokens_are_conserved_and_every_request_ends(seed):
     job, rules, table = random_case(
-        seed, order=Order.SGLANG, drafts=0, acceptance=(), reserved=SHARE // 3
+        seed,
+        order=Order.SGLANG,
+        drafts=0,
+        acceptance=(),
+        allocation=Allocation.LAZY,
+        reserved=SHARE // 3,
     )
     sim = run_engine(job, rules, table)
     served = job.rejected == 0

@@ -1,8 +1,7 @@
 """`sglang.launch_server` for a deployment.
 
-Flags are those of SGLang's page of server arguments as of 2026 (0.5 series) [1]_. The simulator has
-no policy of SGLang's, so the command places and limits the model alike but schedules differently:
-every command says so.
+Flags are those of SGLang's page of server arguments as of 2026 (0.5 series) [1]_. Only
+the policy `sglang` is scheduled alike; with another one the command says that it is not.
 
 References
 ----------
@@ -14,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tapeout.errors import InfeasibleError
-from tapeout.serving.engine.policies import VllmV1
+from tapeout.serving.engine.policies import Sglang, VllmV1
 from tapeout.serving.export.command import (
     Command,
     Wanted,
@@ -100,19 +99,19 @@ def _limits(deployment: Deployment) -> Iterator[tuple[str, ...]]:
     policy = deployment.policy
     if deployment.max_sequences is not None and deployment.placement.data_parallel == 1:
         yield ("--max-running-requests", str(deployment.max_sequences))
-    if isinstance(policy, VllmV1) and not policy.chunked:
+    if isinstance(policy, VllmV1 | Sglang) and not policy.chunked:
         yield ("--chunked-prefill-size", "-1")
     elif deployment.token_budget is not None:
         yield ("--chunked-prefill-size", str(deployment.token_budget))
-    if not (isinstance(policy, VllmV1) and policy.prefix_cache):
+    if not (isinstance(policy, VllmV1 | Sglang) and policy.prefix_cache):
         yield ("--disable-radix-cache",)
+    if isinstance(policy, Sglang) and policy.conservativeness != 1.0:
+        yield ("--schedule-conservativeness", f"{policy.conservativeness:g}")
 
 
 def _notes(deployment: Deployment) -> Iterator[str]:
-    yield (
-        f"scheduled by SGLang's own rules, not by the simulated policy ({deployment.policy.name}): "
-        "prompts run in batches of their own unless it is told otherwise"
-    )
+    if not isinstance(deployment.policy, Sglang):
+        yield _other_rules(deployment)
     yield (
         "--mem-fraction-static is weights and cache together, not vLLM's share of memory; it is "
         "left to the engine unless given"
@@ -122,3 +121,10 @@ def _notes(deployment: Deployment) -> Iterator[str]:
             "limits of sequences and cache are left out: whether they are of one data-parallel "
             "rank or of all is not documented"
         )
+
+
+def _other_rules(deployment: Deployment) -> str:
+    return (
+        f"scheduled by SGLang's own rules, not by the simulated policy ({deployment.policy.name}): "
+        "prompts run in batches of their own unless it is told otherwise"
+    )
