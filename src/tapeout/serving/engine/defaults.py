@@ -56,8 +56,8 @@ class EngineDefaults:
 
 
 SGLANG_SEQUENCES = 2048
-"""max_running_requests: the least of SGLang's range; it takes 512 for every longest context that the
-cache holds, between 2048 and 4096."""
+"""max_running_requests: the least of SGLang's range; it takes 512 for every longest context that
+the cache holds, between 2048 and 4096."""
 SGLANG_LARGE_BYTES = 60.0 * GIB  # from here on at least 10 GiB stay outside the static share
 _SGLANG = ((20.0, 2048, 8, 8), (35.0, 2048, 24, 80), (60.0, 4096, 32, 160), (90.0, 8192, 256, 512),
            (160.0, 8192, 256, 512), (float("inf"), 16384, 512, 512))  # fmt: skip
