@@ -30,6 +30,7 @@ from tapeout.serving.engine.defaults import (
     memory_fraction,
     policy_defaults,
     setup,
+    sglang_fraction,
 )
 from tapeout.serving.engine.policies import Orca, Sarathi, VllmV1, policy_named
 from tapeout.serving.types import Deployment
@@ -224,7 +225,7 @@ def test_ranks_have_a_pool_each():
     ("name", "budget", "sequences", "whose"),
     [("sarathi", 512, 128, "vidur"), ("vllm-v0", 4096, 256, "vLLM 0.6"),
      ("orca", 4096, 128, "vidur"), ("static", 4096, 128, "vidur"),
-     ("vllm-v1", 8192, 1024, "API server")],
+     ("vllm-v1", 8192, 1024, "API server"), ("sglang", 8192, 2048, "SGLang")],
 )  # fmt: skip
 def test_every_policy_has_the_limits_of_its_own_engine(name, budget, sequences, whose):
     made = setup(
@@ -234,7 +235,9 @@ def test_every_policy_has_the_limits_of_its_own_engine(name, budget, sequences, 
     )
     assert (made.rules.token_budget, made.rules.max_sequences) == (budget, sequences)
     assert all(whose in note for note in made.notes[:2])
-    assert any("asynchronous scheduling" in note for note in made.notes) == (name != "vllm-v1")
+    assert any("asynchronous scheduling" in note for note in made.notes) == (
+        name not in {"vllm-v1", "sglang"}
+    )
 
 
 def test_vllm_v0_takes_no_fewer_than_2048_tokens_a_step():
@@ -275,3 +278,9 @@ def test_a_size_that_a_device_reported_is_not_counted_as_nominal():
     assert rounded.high > reported.high
     assert "GiB" in rounded.source
     assert "GiB" not in reported.source
+
+
+def test_the_static_share_of_sglang_leaves_what_its_own_rule_sets_aside():
+    # MiB: 512 + 1.5 x 8192 + 2 x 256 + 128 = 13,440 of 80e9 bytes
+    share = sglang_fraction(on("h100", "llama-3.1-8b"), 8192)
+    assert share == round(1.0 - 13_440 * 2**20 / 80e9, 3) == 0.824
