@@ -303,13 +303,13 @@ class Decision:
         while self._rank.waiting and not self._rank.full_at and self._budget:
             request = self._rank.waiting[0]
             fits = len(running) < self._rules.max_sequences
-            tokens = self._first_tokens(request, kept) if fits else None
-            if tokens is None:
+            first = self._first_tokens(request, kept) if fits else None
+            if first is None:
                 self._rank.full_at = len(running)
                 return
-            if tokens == 0:
+            if first == 0:
                 return
-            self._start(request, tokens)
+            self._start(request, first)
             if self.entries[request].emitted:
                 kept += min(request.output, CLIP)
 
