@@ -45,8 +45,9 @@ def test_the_compiled_engine_writes_the_log_of_the_readable_one():
             reserved=SHARE // (1 + seed % 4),
         )
         expected = run_reference(*case, samples_s=0.01, log=True)
-        got = run_engine(*case, samples_s=0.01, log=True)
-        assert differences(expected, got) == [], (seed, case[1])
+        for jump in (True, False):
+            got = run_engine(*case, samples_s=0.01, log=True, jump=jump)
+            assert differences(expected, got) == [], (seed, jump, case[1])
         retracted += expected.totals.preemptions
     assert retracted > 20
 
@@ -101,6 +102,30 @@ def test_the_longest_prompt_of_those_with_least_output_is_retracted_and_waits_la
     assert np.isfinite(sim.requests.last_token_s).all()
 
 
+def test_long_decodes_taken_at_once_are_those_taken_one_by_one():
+    rules = rules_of(token_budget=64, block_tokens=16, kv_blocks=160, prefix_cache=True)
+    rng = np.random.default_rng(3)
+    arrival = np.sort(rng.uniform(0.0, 0.4, 40))
+    job = make_job(arrival, rng.integers(1, 90, 40), rng.integers(1, 700, 40), rules)
+    table = constant_table(rules)
+    at_once = run_engine(job, rules, table, samples_s=0.05, log=True)
+    singly = run_engine(job, rules, table, samples_s=0.05, log=True, jump=False)
+    assert at_once.totals.preemptions > 0
+    assert differences(singly, at_once) == []
+    assert differences(run_reference(job, rules, table, samples_s=0.05, log=True), at_once) == []
+
+
+@BOTH
+def test_an_idle_engine_forgets_how_far_the_share_fell(run):
+    # The first one's 300 decode steps bring the share from 0.7 to 0.4. When the third comes some
+    # 497 tokens are free and the second may make 97: 0.4 or 0.7 of them are kept; it asks for 445
+    for pause_s, waits in ((0.0, False), (1.0, True)):
+        arrival = np.array([0.0, 0.2995 + pause_s, 0.3030 + pause_s])
+        rules = rules_of(kv_blocks=600, token_budget=1000)
+        sim = told(run, rules, [1, 100, 345], [301, 100, 100], arrival)
+        assert (sim.requests.queue_s[2] > 0.01) == waits, pause_s
+
+
 @BOTH
 def test_a_request_as_long_as_the_cache_is_rejected(run):
     sim = told(run, rules_of(kv_blocks=20), [10, 10], [10, 9])
@@ -113,6 +138,24 @@ def test_drafts_are_refused():
         told(run_engine, rules, [4], [4])
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"allocation": Allocation.WHOLE, "chunked": False}, "lazily"),
+        ({"allocation": Allocation.PROMPT}, "lazily"),
+        ({"token_budget": 8, "block_tokens": 16}, "whole blocks"),
+    ],
+)
+def test_rules_that_sglang_has_not_are_refused(changes, words):
+    with pytest.raises(InfeasibleError, match=words):
+        told(run_engine, rules_of(**changes), [4], [4])
+
+
 def test_the_share_kept_starts_at_seven_tenths():
     made = policy_named("sglang").rules(Limits(token_budget=8, max_sequences=4, kv_blocks=9))
     assert (made.reserved, made.order, made.async_depth) == (SHARE, Order.SGLANG, 1)
+
+
+def test_ranks_that_step_together_keep_three_tenths_of_the_share():
+    limits = Limits(token_budget=8, max_sequences=4, kv_blocks=9, ranks=2)
+    assert policy_named("sglang").rules(limits).reserved == SHARE * 3 // 10

@@ -17,7 +17,7 @@ from tapeout.serving.engine.costing._kernels import (
     shared_cost,
 )
 from tapeout.serving.engine.pool._kernels import register, release, take
-from tapeout.serving.engine.scheduling._kernels import decide, note
+from tapeout.serving.engine.scheduling._kernels import SGLANG, decide, note, sglang_decayed
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record
 
 FIRST, FINISH = 2, 3  # kinds of events
@@ -366,6 +366,8 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
     if steps == 0:
         return
     k[s.S_LEAST_LEFT, rank] -= steps
+    if rules[kind, s.ORDER] == SGLANG:
+        k[s.SHARE, rank] = sglang_decayed(k[s.SHARE, rank], rules[kind, s.RESERVED], steps)
     g[s.STEPS, replica] += steps
     g[s.DECISIONS, replica] += steps
     g[s.DONE_TOKENS, replica] += steps * running

@@ -13,7 +13,7 @@ from tapeout.numerics import Floats, Ints
 from tapeout.serving.engine import state as at
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record
-from tapeout.serving.engine.types import PS_PER_S, Order, Rules, StepTable
+from tapeout.serving.engine.types import PS_PER_S, Allocation, Order, Rules, StepTable
 
 REFRESH_PS = PS_PER_S // 10  # vLLM publishes the load of data-parallel ranks every 100 ms
 MOST_SAMPLES = 200_000
@@ -48,6 +48,10 @@ def check(rules: Rules) -> None:
         raise InfeasibleError("decode-first scheduling has no prefix cache; switch one of them off")
     if rules.order is Order.SGLANG and rules.drafts:
         raise InfeasibleError("drafts are not simulated with the rules of SGLang; switch one off")
+    if rules.order is Order.SGLANG and rules.allocation is not Allocation.LAZY:
+        raise InfeasibleError("SGLang takes blocks as tokens are scheduled; allocate lazily")
+    if rules.order is Order.SGLANG and rules.chunked and rules.token_budget < rules.block_tokens:
+        raise InfeasibleError("SGLang cuts prompts into whole blocks: a budget holds at least one")
     if len(rules.acceptance) != rules.drafts:
         raise InfeasibleError(
             f"{rules.drafts} drafts but {len(rules.acceptance)} chances of acceptance; give one "
@@ -257,7 +261,7 @@ def _row(rules: Rules, job: Job, *, jump: bool) -> list[int]:
         rules.token_budget, rules.max_sequences, rules.kv_blocks, rules.block_tokens,
         int(rules.order), int(rules.allocation), int(rules.chunked), int(rules.prefix_cache),
         int(rules.reserve_prompt), rules.watermark_blocks, rules.longest_chunk, rules.async_depth,
-        rules.ranks, rules.drafts, rules.seed, int(jump and rules.order is not Order.SGLANG),
+        rules.ranks, rules.drafts, rules.seed, int(jump),
         REFRESH_PS, int(generated), rules.reserved,
     ]  # fmt: skip
 

@@ -17,6 +17,8 @@ from tapeout.serving.engine.types import Allocation, Order, Rules
 
 SGLANG_RATIO = 0.7
 """New-token ratio at the start, by default (SGLANG_INIT_NEW_TOKEN_RATIO)."""
+SGLANG_TOGETHER = 0.3
+"""Data-parallel attention multiplies schedule_conservativeness by this (server_args.py)."""
 DRAFT_SHARE = 0.03
 """Assumption: time of one draft pass over that of a plain step, as for MTP rows in
 serving_defaults.csv: one layer and the head over some sixty layers. A draft model of 1-3 % of the
@@ -176,6 +178,8 @@ class Sglang:
 
     def rules(self, limits: Limits) -> Rules:
         """Rules of an engine with these limits."""
+        together = limits.ranks > 1
+        conservativeness = self.conservativeness * (SGLANG_TOGETHER if together else 1.0)
         return Rules(
             token_budget=limits.token_budget,
             max_sequences=limits.max_sequences,
@@ -186,7 +190,7 @@ class Sglang:
             chunked=self.chunked,
             prefix_cache=self.prefix_cache,
             async_depth=1,
-            reserved=round(min(SGLANG_RATIO * self.conservativeness, 1.0) * BILLION),
+            reserved=round(min(SGLANG_RATIO * conservativeness, 1.0) * BILLION),
         )
 
 

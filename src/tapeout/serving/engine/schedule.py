@@ -283,10 +283,16 @@ class Decision:
         """Billionths of the outputs to come that admissions leave free."""
         return self._rank.share or self._rules.reserved
 
+    def rest(self) -> None:
+        """Forget what was learnt of the outputs: nothing runs."""
+        self._rank.share = 0
+
     def prefill(self) -> None:
         """Go on with the prompt that was cut, then admit while room for outputs is left."""
         running = self._rank.running
         cut = [one for one in running if one.missing > 1 or not one.sampled]
+        if cut:
+            self._rank.full_at = 0
         coming = sum(min(one.output - one.sampled, CLIP) for one in running if one not in cut)
         kept = -(-coming * self._share // BILLION)
         for request in cut:
@@ -323,13 +329,14 @@ class Decision:
         start, size = self._start_tokens(request, hits), rules.block_tokens
         tokens = request.known - start
         whole = tokens + min(request.output - request.sampled, CLIP)
+        free = pool.free - sum(not pool.is_held(block) for block in hits)
+        if whole >= free * size - kept:
+            return None
         if tokens > self._budget:
             tokens = self._budget // size * size
             if not rules.chunked or not tokens:
                 return 0
-        free = pool.free - sum(not pool.is_held(block) for block in hits)
-        new = _blocks(start + tokens, rules) - len(hits)
-        return None if whole >= free * size - kept or new > free else tokens
+        return None if _blocks(start + tokens, rules) - len(hits) > free else tokens
 
     def _start(self, request: Request, tokens: int) -> None:
         """Move the head of the queue to the running ones."""
@@ -520,7 +527,8 @@ class Sglang:
 
     def fill(self, decision: Decision, running: list[Request]) -> None:
         """Fill a step."""
-        del running
+        if not running:
+            decision.rest()
         decision.prefill()
         if not decision.entries:
             decision.decode()

@@ -359,6 +359,13 @@ def sglang_share(c: Core, kind: int, rank: int) -> int:
 
 
 @inlined
+def sglang_decayed(share: int, first: int, steps: int) -> int:
+    """Share after so many decode steps without retraction."""
+    least = first * LEAST_PERCENT // 100
+    return max(share - (first - least) // DECAY_STEPS * steps, least)
+
+
+@inlined
 def sglang_decodes(c: Core, one: int) -> bool:
     """True for a running request that has its prompt and needs a step for its next token."""
     r = c.r
@@ -381,6 +388,7 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
             coming += min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
     kept = -(-coming * share // BILLION)
     if cut >= 0:
+        k[s.FULL_AT, rank] = 0
         before = r[s.COMPUTED, cut]
         left = r[s.PROMPT, cut] + r[s.MADE, cut] - before
         room = (r[s.HELD, cut] + k[s.FREE, rank]) * size - before - kept
@@ -408,13 +416,14 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
             start = max(start, r[s.LOADED, one])
         tokens = known - start
         whole = tokens + min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
-        if tokens > budget:
+        free = k[s.FREE, rank] - idle
+        fits = whole < free * size - kept
+        if fits and tokens > budget:
             tokens = budget // size * size
             if rules[kind, s.CHUNKED] == 0 or tokens == 0:
                 return
         upto = (start + tokens + size - 1) // size
-        free = k[s.FREE, rank] - idle
-        if whole >= free * size - kept or upto - found > free:
+        if not fits or upto - found > free:
             k[s.FULL_AT, rank] = k[s.LENGTH, rank]
             return
         admit(c, b, w, replica, rank, start, found)
@@ -479,9 +488,11 @@ def sglang_decode(c: Core, b: Blocks, w: Record, replica: int, rank: int, which:
         if cached > 0:
             register(c, b, rank, one, before // size, (before + 1) // size)
     if not lost and k[s.COUNT + which, rank] > 0:
-        first = rules[kind, s.RESERVED]
-        least = first * LEAST_PERCENT // 100
-        k[s.SHARE, rank] = max(share - (first - least) // DECAY_STEPS, least)
+        k[s.SHARE, rank] = sglang_decayed(share, rules[kind, s.RESERVED], 1)
+    full = k[s.COUNT + which, rank] == k[s.LENGTH, rank]
+    # who waits is not looked at while the mark stands; else he might fit as the share falls
+    blocked = k[s.HEAD, rank] < 0 or k[s.FULL_AT, rank] > 0
+    k[s.PLAIN + which, rank] = 1 if full and blocked and not lost and k[s.S_PLAIN, rank] > 0 else 0
 
 
 @inlined
@@ -495,12 +506,15 @@ def decide(c: Core, b: Blocks, w: Record, replica: int, rank: int, which: int) -
     k[s.S_PLAIN, rank], k[s.S_LEAST_LEFT, rank] = 1, s.NEVER
     budget, order = rules[kind, s.BUDGET], rules[kind, s.ORDER]
     if order == SGLANG:
+        if k[s.LENGTH, rank] == 0:
+            k[s.SHARE, rank] = 0
         sglang_prefill(c, b, w, replica, rank, which)
+        k[s.PLAIN + which, rank] = 0
         if k[s.COUNT + which, rank] == 0:
             sglang_decode(c, b, w, replica, rank, which)
         if k[s.COUNT + which, rank] == 0:  # an end or a retraction may have made room
             sglang_prefill(c, b, w, replica, rank, which)
-        k[s.PLAIN + which, rank] = 0
+            k[s.PLAIN + which, rank] = 0
         return
     lost = False
     first = ONE_LEFT if order == DECODE_FIRST else ANY
