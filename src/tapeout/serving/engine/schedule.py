@@ -302,11 +302,11 @@ class Decision:
             tokens = min(left, self._budget, room)
             if tokens > 0:
                 self._make_room(request, tokens)
-                self._schedule(request, tokens, 0)
+                self._schedule_prompt(request, tokens)
                 kept += min(request.output, CLIP)
             if tokens < left:
                 return
-        while self._rank.waiting and not self._rank.full_at and self._budget:
+        while self._rank.waiting and not self._rank.full_at and self._budget > 0:
             request = self._rank.waiting[0]
             fits = len(running) < self._rules.max_sequences
             first = self._first_tokens(request, kept) if fits else None
@@ -332,7 +332,7 @@ class Decision:
         free = pool.free - sum(not pool.is_held(block) for block in hits)
         if whole >= free * size - kept:
             return None
-        if tokens > self._budget:
+        if (_blocks(tokens, rules) * size if rules.chunked else tokens) > self._budget:
             tokens = self._budget // size * size
             if not rules.chunked or not tokens:
                 return 0
@@ -351,7 +351,12 @@ class Decision:
         self._rank.running.append(request)
         request.running = request.admitted = True
         self._record(Event.ADMIT, request.index, start)
+        self._schedule_prompt(request, tokens)
+
+    def _schedule_prompt(self, request: Request, tokens: int) -> None:
+        """Schedule tokens that count as whole blocks in the budget."""
         self._schedule(request, tokens, 0)
+        self._budget -= _blocks(tokens, self._rules) * self._rules.block_tokens - tokens
 
     def _decoding(self) -> list[Request]:
         return [r for r in self._rank.running if r.missing == 1 and 0 < r.sampled < r.output]

@@ -379,13 +379,16 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
     rules, r, k, queue, g = c.rules, c.r, c.k, c.running, c.g
     kind = g[s.KIND, replica]
     cached, size, budget = rules[kind, s.CACHE], rules[kind, s.BLOCK], rules[kind, s.BUDGET]
-    share, coming, cut = sglang_share(c, kind, rank), 0, -1
-    for place in range(k[s.LENGTH, rank]):
+    share, coming, cut, whole = sglang_share(c, kind, rank), 0, -1, k[s.LENGTH, rank]
+    if whole > 0:  # nobody is admitted beside a prompt that was cut, so it is the last
+        one = queue[rank, whole - 1]
+        if r[s.MADE, one] == 0 or r[s.COMPUTED, one] < r[s.PROMPT, one] + r[s.MADE, one] - 1:
+            cut, whole = one, whole - 1
+    if cut < 0 and (k[s.HEAD, rank] < 0 or k[s.FULL_AT, rank] > 0):
+        return
+    for place in range(whole):
         one = queue[rank, place]
-        if r[s.COMPUTED, one] < r[s.PROMPT, one] + r[s.MADE, one] - 1 or r[s.MADE, one] == 0:
-            cut = one
-        else:
-            coming += min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
+        coming += min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
     kept = -(-coming * share // BILLION)
     if cut >= 0:
         k[s.FULL_AT, rank] = 0
@@ -398,7 +401,7 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
             enter(c, w, replica, rank, which, cut, tokens)
             if cached > 0:
                 register(c, b, rank, cut, before // size, r[s.COMPUTED, cut] // size)
-            budget -= tokens
+            budget -= (tokens + size - 1) // size * size
             if tokens == left:
                 kept += min(r[s.OUTPUT, cut], CLIP)
         if tokens < left:
@@ -415,10 +418,10 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
         if r[s.SCHEDULED, one] < 0:
             start = max(start, r[s.LOADED, one])
         tokens = known - start
-        whole = tokens + min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP)
         free = k[s.FREE, rank] - idle
-        fits = whole < free * size - kept
-        if fits and tokens > budget:
+        fits = tokens + min(r[s.OUTPUT, one] - r[s.MADE, one], CLIP) < free * size - kept
+        counted = (tokens + size - 1) // size * size if rules[kind, s.CHUNKED] > 0 else tokens
+        if fits and counted > budget:
             tokens = budget // size * size
             if rules[kind, s.CHUNKED] == 0 or tokens == 0:
                 return
@@ -431,7 +434,7 @@ def sglang_prefill(c: Core, b: Blocks, w: Record, replica: int, rank: int, which
         enter(c, w, replica, rank, which, one, tokens)
         if cached > 0:
             register(c, b, rank, one, found, r[s.COMPUTED, one] // size)
-        budget -= tokens
+        budget -= (tokens + size - 1) // size * size
         if start + tokens == known:
             kept += min(r[s.OUTPUT, one], CLIP)
 
@@ -441,6 +444,8 @@ def sglang_retract(c: Core, b: Blocks, w: Record, replica: int, rank: int) -> bo
     """Throw out who made least until the others have blocks; False where all have them."""
     r, k, queue = c.r, c.k, c.running
     size, lost = c.rules[c.g[s.KIND, replica], s.BLOCK], False
+    if k[s.FREE, rank] >= k[s.LENGTH, rank]:  # a block for each
+        return False
     while True:
         needed, made, most, victim = 0, 0, 0, -1
         for place in range(k[s.LENGTH, rank]):
@@ -478,7 +483,8 @@ def sglang_decode(c: Core, b: Blocks, w: Record, replica: int, rank: int, which:
     if k[s.LENGTH, rank] < k[s.FULL_AT, rank]:
         k[s.FULL_AT, rank] = 0
     lost = sglang_retract(c, b, w, replica, rank)
-    for place in range(k[s.LENGTH, rank]):
+    served, _ = serve_decodes(c, b, replica, rank, which, k[s.LENGTH, rank])
+    for place in range(served, k[s.LENGTH, rank]):
         one = queue[rank, place]
         if not sglang_decodes(c, one):
             continue
