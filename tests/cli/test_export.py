@@ -47,9 +47,19 @@ def test_parallelism_limits_and_drafts_reach_the_command():
 
 
 def test_an_sglang_command_is_labelled_as_another_scheduler():
-    done = run("sglang", "h100", "llama-3.1-8b", "--hf-model", CHECKPOINT)
+    place = ("sglang", "h100", "llama-3.1-8b", "--hf-model", CHECKPOINT)
+    done = run(*place, "--policy", "vllm-v1")
     assert words(done)[:3] == ["python3", "-m", "sglang.launch_server"]
     assert "SGLang's own rules" in done.stderr
+    assert "SGLang's own rules" not in run(*place).stderr
+
+
+def test_an_sglang_command_has_what_was_simulated_of_its_own_scheduler():
+    limits = ("--schedule-conservativeness", "0.5", "--no-prefix-cache")
+    done = run("sglang", "h100", "llama-3.1-8b", "--hf-model", CHECKPOINT, *limits)
+    said = words(done)
+    assert said[said.index("--schedule-conservativeness") + 1] == "0.5"
+    assert "--disable-radix-cache" in said
 
 
 def test_a_manifest_is_written_whole_and_says_so(tmp_path):

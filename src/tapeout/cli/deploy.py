@@ -130,6 +130,18 @@ Utilisation = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Conservativeness = Annotated[
+    float | None,
+    typer.Option(
+        "--schedule-conservativeness",
+        metavar="X",
+        help="sglang: room kept for outputs; default: 1",
+        min=0.01,
+        max=100.0,
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
+]
 Overlay = Annotated[
     Path | None,
     typer.Option(
@@ -153,6 +165,7 @@ class Limits:
     draft_share: float | None = None
     memory_fraction: float | None = None
     max_model_len: int | None = None
+    conservativeness: float | None = None
     replicas: int = 1
 
 
@@ -203,11 +216,15 @@ def _policy(limits: Limits) -> Policy:
     from tapeout.serving.engine.policies import (  # noqa: PLC0415
         DRAFT_SHARE,
         Drafting,
+        Sglang,
         VllmV1,
         policy_named,
     )
 
     policy = policy_named(limits.policy)
+    if isinstance(policy, Sglang):
+        kept = limits.conservativeness or policy.conservativeness
+        return replace(policy, prefix_cache=limits.prefix_cache, conservativeness=kept)
     if not isinstance(policy, VllmV1):
         return policy
     drafting = None

@@ -121,6 +121,8 @@ def sglang(
     kv_blocks: d.Blocks = None,
     block_size: d.BlockTokens = 1,
     no_prefix_cache: d.NoPrefixCache = False,
+    policy: d.PolicyName = "sglang",
+    schedule_conservativeness: d.Conservativeness = None,
     quantized: Quantized = False,
     max_model_len: MaxLength = None,
     mem_fraction_static: Annotated[
@@ -131,7 +133,7 @@ def sglang(
     overlay: d.Overlay = None,
     out: Out = None,
 ) -> None:
-    """Print the `sglang.launch_server` command of one replica; it is not the simulated scheduler.
+    """Print the `sglang.launch_server` command of one replica; what it cannot carry: to stderr.
 
     Example:
 
@@ -143,6 +145,7 @@ def sglang(
     limits = d.limits_of(
         max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
     )
+    limits = replace(limits, policy=policy, conservativeness=schedule_conservativeness)
     wanted = _wanted(
         hf_model,
         quantized=quantized,
@@ -208,7 +211,8 @@ def kubernetes(
     limits = d.limits_of(
         max_num_seqs, max_num_batched_tokens, kv_blocks, block_size, no_prefix_cache=no_prefix_cache
     )
-    limits = replace(limits, replicas=replicas)
+    policy = "sglang" if engine == "sglang" else limits.policy
+    limits = replace(limits, policy=policy, replicas=replicas)
     deployment = d.deployment_of(placement, limits)
     wanted = _wanted(
         hf_model, quantized=quantized, max_model_len=max_model_len, kv_role=kv_role, port=port

@@ -41,7 +41,8 @@ def simulate(
     policy: o.Policy = "vllm-v1", max_num_seqs: o.Sequences = None,
     max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
     gpu_memory_utilization: o.Utilisation = None, block_size: o.BlockTokens = 16,
-    no_prefix_cache: o.NoPrefixCache = False, replicas: o.Replicas = 1,
+    no_prefix_cache: o.NoPrefixCache = False,
+    schedule_conservativeness: o.Conservativeness = None, replicas: o.Replicas = 1,
     by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
     layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False, drafts: o.Drafts = 0,
@@ -79,7 +80,7 @@ def simulate(
         "kv_blocks": kv_blocks, "block_tokens": block_size, "prefix_cache": not no_prefix_cache,
         "replicas": replicas, "draft_tokens": drafts, "acceptance": acceptance,
         "draft_share": draft_share, "memory_fraction": gpu_memory_utilization,
-        "max_model_len": max_model_len,
+        "max_model_len": max_model_len, "conservativeness": schedule_conservativeness,
     }  # fmt: skip
     prefill = _Prefill(prefill_chip, prefill_parallelism, prefill_replicas,
                        layered_transfer, stream_first)  # fmt: skip
@@ -355,6 +356,15 @@ def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
                 value=str(engine.limits["policy"]),
                 message="only vllm-v1 verifies drafts",
                 remedy="leave out --drafts or --policy",
+            )
+        )
+    if engine.limits["conservativeness"] is not None and engine.limits["policy"] != "sglang":
+        problems.append(
+            Problem(
+                path="--schedule-conservativeness",
+                value=str(engine.limits["policy"]),
+                message="only sglang keeps room for outputs",
+                remedy="leave it out or add --policy sglang",
             )
         )
     if by_client and engine.prefill.given:

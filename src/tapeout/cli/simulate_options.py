@@ -175,6 +175,7 @@ BlockTokens = d.BlockTokens
 NoPrefixCache = d.NoPrefixCache
 Replicas = d.Replicas
 Utilisation = d.Utilisation
+Conservativeness = d.Conservativeness
 ByClient = Annotated[
     bool,
     typer.Option(

@@ -8,7 +8,7 @@ import pytest
 from tapeout.errors import InfeasibleError
 from tapeout.serving.engine.reference import run_reference
 from tapeout.serving.engine.run import run_engine
-from tapeout.serving.engine.types import Order
+from tapeout.serving.engine.types import Allocation, Order
 from tests.serving.engine.builders import (
     constant_table,
     make_job,
@@ -23,8 +23,10 @@ ALL = range(120, 1150)
 
 
 def known(seed):
-    """A random case with rules that the compiled engine takes."""
-    job, rules, table = random_case(seed)
+    """A random case with rules that the compiled engine takes; every fifth is SGLang's."""
+    own = {"order": Order.SGLANG, "allocation": Allocation.LAZY, "drafts": 0, "acceptance": (),
+           "reserved": 700_000_000 // (1 + seed % 4)}  # fmt: skip
+    job, rules, table = random_case(seed, **(own if seed % 5 == 0 else {}))
     refused = rules.order is Order.DECODE_FIRST and rules.prefix_cache
     return None if refused else (job, rules, table)
 

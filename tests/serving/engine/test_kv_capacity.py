@@ -284,3 +284,11 @@ def test_the_static_share_of_sglang_leaves_what_its_own_rule_sets_aside():
     # MiB: 512 + 1.5 x 8192 + 2 x 256 + 128 = 13,440 of 80e9 bytes
     share = sglang_fraction(on("h100", "llama-3.1-8b"), 8192)
     assert share == round(1.0 - 13_440 * 2**20 / 80e9, 3) == 0.824
+
+
+def test_the_chunk_of_sglang_is_divided_by_the_ranks_that_step_together():
+    where = on("b200", "qwen3-30b-a3b", data_parallel=2, expert_parallel=2)
+    deployment = Deployment(placement=where, policy=policy_named("sglang"))
+    made = setup(deployment, PhysicalModel(), longest_context=2048)
+    assert made.rules.token_budget == 16384 // 2
+    assert made.rules.reserved == 210_000_000

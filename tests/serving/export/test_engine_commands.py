@@ -194,6 +194,8 @@ def test_sglang_counts_all_ranks_under_data_parallel_attention(mixture):
     assert "--enable-dp-attention" in flags(command)
     assert "--max-running-requests" not in flags(command)
     assert set(flags(command)) <= set(SGLANG_FLAGS.split())
+    chunked = sglang_command(replace(deployment, token_budget=1024), WANTED)
+    assert value(chunked, "--chunked-prefill-size") == "8192"  # SGLang divides it by the ranks
     with pytest.raises(InfeasibleError, match="tp1"):
         sglang_command(mixture(tensor_parallel=2, data_parallel=4), WANTED)
 

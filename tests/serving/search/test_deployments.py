@@ -15,6 +15,7 @@ from tapeout.serving.objectives import Objective, parse_objective
 from tapeout.serving.search import (
     HowSearched,
     Price,
+    SearchOptions,
     Space,
     catalogue_price,
     cheapest,
@@ -139,6 +140,16 @@ def test_an_engine_with_a_prefix_cache_is_screened_with_it_and_one_without_is_no
     assert best["vllm-v1"] > 1.1 * best["orca"] > 0.0
     alone = search_deployments(load_model(MODEL), asked, STREAM, SLO)
     assert len(alone) == len(found)  # no policy is lost where lengths are alike
+
+
+def test_two_engines_are_compared_on_the_same_placements(chip):
+    how = HowSearched(simulated=2, search=SearchOptions(first_requests=200, most_requests=400))
+    asked = space(chip, systems={"a": System(chip=chip(), chips_per_domain=8, domains=1)},
+                  most_chips=1, policies=("vllm-v1", "sglang"))  # fmt: skip
+    found = search_deployments(load_model(MODEL), asked, STREAM, SLO, how)
+    ran = {one.deployment.policy.name: one.simulated for one in found}
+    assert set(ran) == {"vllm-v1", "sglang"}
+    assert all(one is not None and one.rate_rps > 0.0 for one in ran.values())
 
 
 def test_less_memory_for_the_engine_is_fewer_sequences_of_the_screen_and_is_simulated(

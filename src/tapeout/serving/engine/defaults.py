@@ -62,7 +62,7 @@ SGLANG_LARGE_BYTES = 60.0 * GIB  # from here on at least 10 GiB stay outside the
 _SGLANG = ((20.0, 2048, 8, 8), (35.0, 2048, 24, 80), (60.0, 4096, 32, 160), (90.0, 8192, 256, 512),
            (160.0, 8192, 256, 512), (float("inf"), 16384, 512, 512))  # fmt: skip
 """Below so many GiB: chunked_prefill_size, cuda_graph_max_bs below 4 tensor ranks, and from 4 on
-(SGLang's server_args.py, `_handle_gpu_memory_settings`, 0.5 series)."""
+(SGLang's server_args.py, `_handle_gpu_memory_settings`; docs/simulate.md names the commit)."""
 _LARGE = {True: 16384, False: 8192}  # key: the LLM class
 _OTHER = {True: 8192, False: 2048}
 _TPU = {
@@ -171,7 +171,7 @@ def sglang_fraction(placement: Placement, budget: int) -> float:
     ----------
     placement : Placement
     budget : int
-        chunked_prefill_size.
+        chunked_prefill_size, of all data-parallel ranks together.
 
     Notes
     -----
@@ -219,12 +219,15 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
         As the timing model.
     """
     usual = policy_defaults(deployment.policy, deployment.placement.system.chip, longest_context)
+    ranks = deployment.placement.data_parallel
+    if deployment.policy.name == "sglang":  # its chunk is that of all ranks
+        usual = replace(usual, token_budget=usual.token_budget // ranks)
     sequences = deployment.max_sequences or usual.max_sequences
     budget = deployment.token_budget or _budget(deployment, usual, sequences, longest_context)
     fraction = memory_fraction(deployment)
     static = deployment.policy.name == "sglang"
     if static and deployment.memory_fraction is None:
-        fraction = sglang_fraction(deployment.placement, budget)
+        fraction = sglang_fraction(deployment.placement, budget * ranks)
     placement = _with_limits(deployment.placement, budget, fraction)
     if deployment.kv_blocks is not None:
         kv = given_capacity(deployment.kv_blocks, deployment.block_tokens)

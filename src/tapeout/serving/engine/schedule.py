@@ -291,23 +291,30 @@ class Decision:
         """Go on with the prompt that was cut, then admit while room for outputs is left."""
         running = self._rank.running
         cut = [one for one in running if one.missing > 1 or not one.sampled]
-        if cut:
-            self._rank.full_at = 0
         coming = sum(min(one.output - one.sampled, CLIP) for one in running if one not in cut)
         kept = -(-coming * self._share // BILLION)
-        for request in cut:
-            left = request.missing
-            blocks = len(request.blocks) + self._rank.pool.free
-            room = blocks * self._rules.block_tokens - request.computed - kept
-            tokens = min(left, self._budget, room)
-            if tokens > 0:
-                self._make_room(request, tokens)
-                self._schedule_prompt(request, tokens)
-                kept += min(request.output, CLIP)
-            if tokens < left:
+        for request in cut:  # at most one: nobody is admitted beside it
+            self._rank.full_at = 0
+            if not self._go_on(request, kept):
                 return
-        while self._rank.waiting and not self._rank.full_at and self._budget > 0:
-            request = self._rank.waiting[0]
+            kept += min(request.output, CLIP)
+        self._admit_while_room(kept)
+
+    def _go_on(self, request: Request, kept: int) -> bool:
+        """Give a prompt that was cut its next tokens; True where they are its last."""
+        left = request.missing
+        blocks = len(request.blocks) + self._rank.pool.free
+        room = blocks * self._rules.block_tokens - request.computed - kept
+        tokens = min(left, self._budget, room)
+        if tokens > 0:
+            self._make_room(request, tokens)
+            self._schedule_prompt(request, tokens)
+        return tokens == left
+
+    def _admit_while_room(self, kept: int) -> None:
+        running, waiting = self._rank.running, self._rank.waiting
+        while waiting and not self._rank.full_at and self._budget > 0:
+            request = waiting[0]
             fits = len(running) < self._rules.max_sequences
             first = self._first_tokens(request, kept) if fits else None
             if first is None:

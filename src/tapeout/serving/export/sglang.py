@@ -102,7 +102,8 @@ def _limits(deployment: Deployment) -> Iterator[tuple[str, ...]]:
     if isinstance(policy, VllmV1 | Sglang) and not policy.chunked:
         yield ("--chunked-prefill-size", "-1")
     elif deployment.token_budget is not None:
-        yield ("--chunked-prefill-size", str(deployment.token_budget))
+        together = deployment.placement.data_parallel if ranks_share_experts(deployment) else 1
+        yield ("--chunked-prefill-size", str(deployment.token_budget * together))
     if not (isinstance(policy, VllmV1 | Sglang) and policy.prefix_cache):
         yield ("--disable-radix-cache",)
     if isinstance(policy, Sglang) and policy.conservativeness != 1.0:
