@@ -34,7 +34,7 @@ SEMANTICS = {
     "sarathi": "Sarathi-Serve, OSDI 2024, as in vidur",
     "orca": "Orca, OSDI 2022",
     "static": "static batches",
-    "sglang": "SGLang, 0.5 series",
+    "sglang": "SGLang, commits in docs/simulate.md",
 }
 _TYPICAL = 16.0  # sequences of the step whose timing error is quoted; it hardly depends on it
 
