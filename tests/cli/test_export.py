@@ -55,7 +55,7 @@ def test_an_sglang_command_is_labelled_as_another_scheduler():
 
 
 def test_an_sglang_command_has_what_was_simulated_of_its_own_scheduler():
-    limits = ("--schedule-conservativeness", "0.5", "--no-prefix-cache")
+    limits = ("--conservativeness", "0.5", "--no-prefix-cache")
     done = run("sglang", "h100", "llama-3.1-8b", "--hf-model", CHECKPOINT, *limits)
     said = words(done)
     assert said[said.index("--schedule-conservativeness") + 1] == "0.5"

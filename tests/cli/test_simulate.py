@@ -312,3 +312,12 @@ def test_drafts_of_another_policy_are_refused():
     done = run(*QUICK, "--drafts", "2", "--policy", "orca")
     assert done.exit_code == 2
     assert "only vllm-v1" in done.output
+
+
+def test_room_for_outputs_is_kept_by_sglang_only():
+    kept = ("--conservativeness", "0.5")
+    done = run(*QUICK, *kept)
+    assert done.exit_code == 2
+    assert "only sglang" in done.output
+    done = run(*QUICK, *kept, "--policy", "sglang")
+    assert done.exit_code == 0, done.output

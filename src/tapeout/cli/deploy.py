@@ -133,7 +133,7 @@ Utilisation = Annotated[
 Conservativeness = Annotated[
     float | None,
     typer.Option(
-        "--schedule-conservativeness",
+        "--conservativeness",
         metavar="X",
         help="sglang: room kept for outputs; default: 1",
         min=0.01,

@@ -41,9 +41,8 @@ def simulate(
     policy: o.Policy = "vllm-v1", max_num_seqs: o.Sequences = None,
     max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
     gpu_memory_utilization: o.Utilisation = None, block_size: o.BlockTokens = 16,
-    no_prefix_cache: o.NoPrefixCache = False,
-    schedule_conservativeness: o.Conservativeness = None, replicas: o.Replicas = 1,
-    by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
+    schedule_conservativeness: o.Conservativeness = None, no_prefix_cache: o.NoPrefixCache = False,
+    replicas: o.Replicas = 1, by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
     layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False, drafts: o.Drafts = 0,
     acceptance: o.Acceptance = 0.7, draft_share: o.DraftShare = 0.03, router: many.Router = "",
@@ -361,7 +360,7 @@ def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
     if engine.limits["conservativeness"] is not None and engine.limits["policy"] != "sglang":
         problems.append(
             Problem(
-                path="--schedule-conservativeness",
+                path="--conservativeness",
                 value=str(engine.limits["policy"]),
                 message="only sglang keeps room for outputs",
                 remedy="leave it out or add --policy sglang",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tapeout.chip.types import ChipSpec
-from tapeout.constants import GIB
+from tapeout.constants import GIB, MIB
 from tapeout.perf import MemorySettings, Placement, TimingModel
 from tapeout.serving.engine.capacity import (
     KvCapacity,
@@ -58,7 +58,7 @@ class EngineDefaults:
 SGLANG_SEQUENCES = 2048
 """max_running_requests: the least of SGLang's range; it takes 512 for every longest context that
 the cache holds, between 2048 and 4096."""
-SGLANG_LARGE_BYTES = 60.0 * GIB  # from here on at least 10 GiB stay outside the static share
+SGLANG_LARGE_GIB = 60.0  # from here on at least 10 GiB stay outside the static share
 _SGLANG = ((20.0, 2048, 8, 8), (35.0, 2048, 24, 80), (60.0, 4096, 32, 160), (90.0, 8192, 256, 512),
            (160.0, 8192, 256, 512), (float("inf"), 16384, 512, 512))  # fmt: skip
 """Below so many GiB: chunked_prefill_size, cuda_graph_max_bs below 4 tensor ranks, and from 4 on
@@ -186,8 +186,8 @@ def sglang_fraction(placement: Placement, budget: int) -> float:
     parts_mib = 512.0 + 1.5 * max(budget, 2048) + 2.0 * graph + 128.0 * ranks
     if placement.data_parallel > 1:
         parts_mib += graph * placement.data_parallel * (4.5 if graph > 300 else 3.0)
-    aside = parts_mib * GIB / 1024.0
-    if chip.memory_bytes > SGLANG_LARGE_BYTES:
+    aside = parts_mib * MIB
+    if chip.memory_bytes > SGLANG_LARGE_GIB * GIB:
         aside = max(aside, 10.0 * GIB)
     return round(1.0 - aside / chip.memory_bytes, 3)
 

@@ -1,8 +1,8 @@
 """Scheduling policies: small objects that turn the limits of an engine into its rules.
 
 Semantics are those of reference implementations as of 2026: vLLM V1 0.19, vLLM V0 0.6,
-Sarathi-Serve (OSDI 2024, as in vidur), Orca (OSDI 2022), SGLang at the commits that docs/simulate.md
-names. That page has the rules in full.
+Sarathi-Serve (OSDI 2024, as in vidur), Orca (OSDI 2022), SGLang at some commits. docs/simulate.md
+has the rules in full, and names the commits.
 """
 
 from __future__ import annotations
