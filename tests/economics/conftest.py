@@ -115,6 +115,12 @@ OWN = {
     "committed_fraction": 0.6,
     "writeoff_fraction": 0.5,
     "rebate_lost_fraction": 0.03,
+    "generation_cadence_years": 2.0,
+    "generation_design_months": 16.0,
+    "tokens_per_usd_gain_ratio": 1.5,
+    "tokens_per_w_gain_ratio": 1.25,
+    "reused_nre_fraction": 0.25,
+    "slip_learning_fraction": 0.5,
 }
 API = {"usd_per_mtok": 4.0, "decline_per_year": 0.3}
 KINDS = {"buy": BUY, "rent": RENT, "build": OWN, "api": API}

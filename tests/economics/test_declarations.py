@@ -11,7 +11,7 @@ import pytest
 
 from tapeout.economics.cashflow import strategy_cash_flow
 from tapeout.economics.scarcity import Scarce
-from tapeout.economics.types import Holder, Inputs, Step
+from tapeout.economics.types import Holder, Inputs, Roadmap, Step
 
 DRAWS = 64
 STEPS = (0.95, 1.04, 1.3)
@@ -20,33 +20,77 @@ TOSSES = {"options.own.cancelled": (0.0, 1.0), "options.own.spins": (0.0, 1.0, 2
 ENDS = {"first": "own.first_service", "full": "own.full_volume"}
 ANCHORED = ("months_to_tapeout", "slip_months", "spins", "spin_months", "qualification_months")
 
+# Own chips that follow one another: after an early shift, and hastily, while the hall still waits.
+SHIFTED = {
+    "options.own.shift_years": (-0.2, 1.0),
+    "options.own.shift_ratio": (0.4, 4.0),
+    "options.own.generation_cadence_years": (0.25, 2.5),
+    "options.own.generation_design_months": (1.0, 18.0),
+    "options.own.sales_window_years": (0.1, 4.0),
+    "options.own.life_years": (0.3, 8.0),
+}
+HASTY = SHIFTED | {
+    "options.own.shift_years": (-1.0, 1.0),
+    "options.own.generation_cadence_years": (0.25, 0.9),
+    "options.own.generation_design_months": (1.0, 12.0),
+    "options.own.sales_window_years": (0.05, 0.6),
+    "options.own.ramp_years": (1.0, 3.0),
+    "options.own.slip_months": (0.0, 12.0),
+    "options.own.slip_learning_fraction": (0.05, 0.9),
+    "options.own.life_years": (0.3, 2.0),
+}
+LASTING = SHIFTED | {
+    "options.own.shift_years": (0.4, 3.0),
+    "options.own.generation_cadence_years": (0.8, 2.0),
+    "options.own.sales_window_years": (2.0, 8.0),
+    "options.own.life_years": (1.0, 5.0),
+    "options.own.shift_ratio": (0.4, 0.9),
+}
+LONG = LASTING | {
+    "options.own.life_years": (3.0, 9.0),
+    "options.own.shift_years": (0.2, 1.8),
+    "options.own.generation_design_months": (1.0, 10.0),
+}
+
 STRATEGIES = {
-    "buy": (["gpu"], {}),
-    "rent": (["tpu"], {}),
-    "rent with a minimum": (["trn"], {}),
-    "api": (["api"], {}),
+    "buy": (["gpu"], ()),
+    "rent": (["tpu"], ()),
+    "rent with a minimum": (["trn"], ()),
+    "api": (["api"], ()),
     "build with a rented bridge": (
         [Step(option="tpu", end=ENDS["full"]), "own", Step(option="gpu", start=ENDS["full"])],
-        {},
+        (),
     ),
-    "rent of a thin market": (["thin"], {}),
-    "build with tokens as bridge": (["api", "own"], {}),
-    "build half, buy the rest": ([Step(option="own", share=0.5), "gpu"], {}),
+    "rent of a thin market": (["thin"], ()),
+    "build with tokens as bridge": (["api", "own"], ()),
+    "build half, buy the rest": ([Step(option="own", share=0.5), "gpu"], ()),
     "buy until the chip comes, then rent": (
         [Step(option="gpu", end=ENDS["first"]), "own", Step(option="trn", start=ENDS["first"])],
-        {},
+        (),
     ),
-    "scarce first, then the other": (["old", "gpu"], {}),
-    "nothing but scarce chips": (["old"], {}),
-    "a mix by shares": ([Step(option="tpu", share=0.5), "gpu"], {}),
+    "two own chips with a rented bridge": (
+        [
+            Step(option="tpu", end=ENDS["full"]),
+            Step(option="own", roadmap=Roadmap(generations=2)),
+            Step(option="gpu", start=ENDS["full"]),
+        ],
+        (SHIFTED, HASTY, LASTING, LONG),
+    ),
+    "an own chip at every other step, the rest bought": (
+        [Step(option="own", share=0.6, roadmap=Roadmap(generations=2, stride=2)), "gpu"],
+        (SHIFTED, HASTY, LASTING, LONG),
+    ),
+    "scarce first, then the other": (["old", "gpu"], ()),
+    "nothing but scarce chips": (["old"], ()),
+    "a mix by shares": ([Step(option="tpu", share=0.5), "gpu"], ()),
     "buy now, rent after three years": (
         [Step(option="gpu", end=3.0), Step(option="tpu", start=3.0)],
-        {},
+        (),
     ),
 }
 
 
-def sampled(world, seed=4):
+def sampled(world, changes, seed=4):
     """Draws that spread every input, wide enough for every branch to be taken somewhere."""
     rng = np.random.default_rng(seed)
     wide = {
@@ -72,7 +116,7 @@ def sampled(world, seed=4):
         "options.old.ceiling_chips_per_quarter": (50.0, 600.0),
         "options.trn.minimum_usd_per_year": (1e7, 9e7),
         "options.trn.minimum_years": (2.0, 9.0),
-    }
+    } | changes
     values = {}
     for path, column in world.inputs().values.items():
         if path in TOSSES:
@@ -131,6 +175,16 @@ def moved_lines(world, steps, objective, values, scarce=()):
     return flow.lines, moved, zero
 
 
+def moved_in_any(world, steps, objective, samples):
+    """The same over several samples: what moves in any of them, what is zero in all of them."""
+    found = [moved_lines(world, steps, objective, sampled(world, one)) for one in samples]
+    lines, moved, zero = found[0]
+    for _, more, none in found[1:]:
+        moved = {path: keys | more[path] for path, keys in moved.items()}
+        zero &= none
+    return lines, moved, zero
+
+
 def stacked(path, values, columns, paths):
     """One input over all perturbations: its own, and that of everything foreign at once."""
     parts = [values[path]]
@@ -155,9 +209,8 @@ def relevant(world, steps):
 @pytest.mark.parametrize("objective", ["cost", "contribution"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_exactly_the_declared_lines_move(world, name, objective):
-    steps, changes = STRATEGIES[name]
-    values = sampled(world) | changes
-    lines, moved, zero = moved_lines(world, steps, objective, values)
+    steps, samples = STRATEGIES[name]
+    lines, moved, zero = moved_in_any(world, steps, objective, samples or ({},))
     undeclared = {
         (line.key, path) for line in lines for path, keys in moved.items()
         if line.key in keys and not line.depends_on(path)
@@ -189,8 +242,8 @@ SCARCE = (
     "name", ["buy", "build half, buy the rest", "scarce first, then the other"]
 )
 def test_no_line_moves_undeclared_where_inputs_are_scarce(world, name, objective):
-    steps, changes = STRATEGIES[name]
-    values = sampled(world) | changes
+    steps, _ = STRATEGIES[name]
+    values = sampled(world, {})
     lines, moved, zero = moved_lines(world, steps, objective, values, SCARCE)
     undeclared = {
         (line.key, path) for line in lines for path, keys in moved.items()

@@ -16,6 +16,7 @@ from tapeout.economics.lines import (
 from tapeout.economics.programme import programme_lines, revenue_lines, token_worth
 from tapeout.economics.scarce_lines import scarce_lines
 from tapeout.economics.schedule import discount_by_quarter
+from tapeout.economics.successors import successor_lines
 from tapeout.economics.supply import Fleet, Setting, fleet
 from tapeout.economics.types import CashFlow, Inputs, Objective, Strategy
 
@@ -69,6 +70,7 @@ def strategy_cash_flow(
         entries += _MAKERS[option.kind](case, option)
     if case.builds:
         entries += programme_lines(case)
+        entries += successor_lines(case)
     entries += scarce_lines(case)
     shape = (inputs.draws, setting.quarters)
     used = np.broadcast_to(tokens_used(case), shape)

@@ -20,6 +20,7 @@ from functools import wraps
 import numpy as np
 
 from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.roadmap import DATE_INPUTS, roadmap_of
 from tapeout.economics.schedule import OWN, SCHEDULE_INPUTS, mid_quarter_years
 from tapeout.economics.supply import Setting, in_watts, splits_by_share
 from tapeout.economics.types import Objective, SiliconOption, Step, Strategy
@@ -101,20 +102,37 @@ class Dependence:
             "fleet.spares_fraction",
         )
 
+    @property
+    def has_successors(self) -> bool:
+        """Whether the own chip of the strategy has successors."""
+        return roadmap_of(self.strategy).generations > 1
+
+    def end_of_sales(self) -> Paths:
+        """Behind the last sale of an own chip, beside the dates of the first."""
+        more = DATE_INPUTS if self.has_successors else ()
+        return (*_own("sales_window_years"), *more)
+
+    def adaptation(self) -> Paths:
+        """Whether a successor designed after the shift is on sale, and what that makes up for."""
+        if not self.has_successors:
+            return ()
+        names = ("generation_design_months", "shift_years", "shift_ratio")
+        return (*SCHEDULE_INPUTS, *DATE_INPUTS, *_own(*names))
+
     def window(self, key: str) -> Paths:
         """When an option may be taken."""
         edges = {edge for step in self.steps(key) for edge in (step.start, step.end)}
         names: list[str] = []
+        ends = self.option(key).kind == "build" or "own.end_of_sales" in edges
         if self.option(key).kind == "build":
-            names += ["sales_window_years", "cancelled"]
+            names += ["cancelled"]
         if "own.full_volume" in edges:
             names += ["ramp_years"]
         if "own.mature" in edges:
             names += ["ramp_years", "maturity_years"]
-        if "own.end_of_sales" in edges:
-            names += ["sales_window_years"]
-        dated = bool(names) or _FIRST_SERVICE in edges
-        return (*SCHEDULE_INPUTS, *_own(*names)) if dated else ()
+        dated = ends or bool(names) or _FIRST_SERVICE in edges
+        last = self.end_of_sales() if ends else ()
+        return (*SCHEDULE_INPUTS, *_own(*names), *last) if dated else ()
 
     def level(self, key: str) -> Paths:
         """What scales the capacity of every chip of an option."""
@@ -159,6 +177,7 @@ class Dependence:
                     "shift_years",
                     "shift_ratio",
                 ),
+                *self.adaptation(),
             )
         return ()
 
@@ -168,6 +187,10 @@ class Dependence:
         A tenant who may stay on the old chip compares its rent with the gain in tokens a dollar.
         """
         kind = self.option(key).kind
+        if kind == "build" and self.has_successors:
+            names = ["tokens_per_usd_gain_ratio"] if tokens else []
+            names += ["tokens_per_w_gain_ratio"] if watts else []
+            return (*SCHEDULE_INPUTS, *DATE_INPUTS, *_own(*names))
         if kind not in ("buy", "rent"):
             return ()
         if not self.option(key).successors:
@@ -229,12 +252,16 @@ class Dependence:
                 self.need(),
                 self.window(key),
                 self.lasting(key) if self._may_outlast(key) else (),
-                () if built else self.shape(key),
+                self._sizing() if built else self.shape(key),
                 self._ramp(key),
                 self._limits(key),
                 *others,
             )
         )
+
+    def _sizing(self) -> Paths:
+        """What changes over time by what an own chip is sized."""
+        return () if self.in_watts else self.adaptation()
 
     def _may_outlast(self, key: str) -> bool:
         """Whether chips may be there that would not be taken again: then their life matters."""
@@ -272,6 +299,14 @@ class Dependence:
         gains = self.gains(key, tokens=False, watts=True)
         parts = (self.sized(key), self.lasting(key), self.level(key), watts, gains)
         return _union(parts)
+
+    @_once
+    def filled_power(self, key: str) -> Paths:
+        """IT power of an option by the capacity there is, whatever generation gives it."""
+        if self.in_watts:
+            return self.it_power(key)
+        watts = (f"options.{key}.it_w_per_chip",)
+        return _union((self.sized(key), self.lasting(key), self.level(key), watts))
 
     @_once
     def meter_power(self, key: str) -> Paths:

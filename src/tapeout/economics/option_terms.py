@@ -155,6 +155,52 @@ RENT_TERMS: tuple[Term, ...] = (
     _t("minimum_years", "years", "positive", "years the minimum runs", "derived"),
 )
 
+# of the second and later own chips; a scenario whose programme ends with one has none of them
+ROADMAP_TERMS: tuple[Term, ...] = (
+    _t(
+        "generation_cadence_years",
+        "years",
+        "positive",
+        "planned first service of one own chip to that of the next",
+        "driver:own_generation_cadence_years",
+    ),
+    _t(
+        "generation_design_months",
+        "months",
+        "positive",
+        "design of a successor, to its planned tape-out; beyond the cadence, designs overlap",
+        "driver:design_to_tapeout_months",
+    ),
+    _t(
+        "tokens_per_usd_gain_ratio",
+        "ratio",
+        "positive",
+        "of each step of the own cadence over the one before, at an unchanged price a chip",
+        "driver:own_generation_tokens_per_usd_gain_ratio",
+    ),
+    _t(
+        "tokens_per_w_gain_ratio",
+        "ratio",
+        "positive",
+        "of each step of the own cadence over the one before",
+        "driver:own_generation_tokens_per_w_gain_ratio",
+    ),
+    _t(
+        "reused_nre_fraction",
+        "fraction",
+        "fraction",
+        "of the first chip's NRE that a successor saves by reuse, a dearer node set against it",
+        "driver:own_generation_reused_nre_fraction",
+    ),
+    _t(
+        "slip_learning_fraction",
+        "fraction",
+        "fraction",
+        "by which slip and extra steppings shrink with every chip built",
+        "driver:own_generation_slip_learning_fraction",
+    ),
+)
+
 BUILD_TERMS: tuple[Term, ...] = (
     *(entry for entry in _SPEED if entry.name != "availability_fraction"),
     _t(
@@ -373,6 +419,7 @@ BUILD_TERMS: tuple[Term, ...] = (
         "rebates and equity lost on what is still bought",
         "driver:rebate_lost_fraction",
     ),
+    *ROADMAP_TERMS,
 )
 
 API_TERMS: tuple[Term, ...] = (

@@ -14,6 +14,7 @@ from tapeout.economics.prices import (
     site_lease_usd_per_w_year,
     utilisation,
 )
+from tapeout.economics.roadmap import own_gains, roadmap_of
 from tapeout.economics.schedule import (
     OWN,
     SCHEDULE_INPUTS,
@@ -81,7 +82,7 @@ def programme_lines(case: Case) -> list[Entry]:
     """Everything that is paid because there is a programme, whatever its volume."""
     return [
         *_engineering_lines(case.inputs, case.quarters, _dates(case)),
-        *_team_lines(case.inputs, case.quarters, _dates(case)),
+        *_team_lines(case.inputs, case.quarters, _dates(case), case.depends.end_of_sales()),
         *_volume_lines(case),
         *_idle_hall_line(case),
     ]
@@ -169,8 +170,13 @@ def _engineering_lines(inputs: Inputs, quarters: int, dates: Schedule) -> list[E
     ]
 
 
-def _team_lines(inputs: Inputs, quarters: int, dates: Schedule) -> list[Entry]:
-    """The compiler and kernel team: ramps up to the planned tape-out, stays while chips serve."""
+def _team_lines(
+    inputs: Inputs, quarters: int, dates: Schedule, end_inputs: tuple[str, ...] = ()
+) -> list[Entry]:
+    """The compiler and kernel team: ramps up to the planned tape-out, stays while chips serve.
+
+    `end_inputs` are those behind the end of sales.
+    """
     time = mid_quarter_years(quarters)[None, :]
     ramp = np.maximum(inputs(f"{OWN}.software_ramp_years"), 1e-9)
     start = dates.planned_tapeout[:, None] - ramp
@@ -190,12 +196,20 @@ def _team_lines(inputs: Inputs, quarters: int, dates: Schedule) -> list[Entry]:
             f"{OWN}.software_usd_per_year",
             f"{OWN}.software_ramp_years",
             f"{OWN}.cancelled",
-            f"{OWN}.sales_window_years",
             f"{OWN}.life_years",
             *SCHEDULE_INPUTS,
+            *end_inputs,
         ),
     )
     return [(line, ((staffed, usd),))]
+
+
+def _in_first_chips(case: Case, new: Floats) -> Floats:
+    """New chips, counted by the power of the first generation."""
+    roadmap = roadmap_of(case.strategy)
+    if roadmap.generations <= 1:
+        return new
+    return new * own_gains(case.inputs, roadmap, case.quarters)[1]
 
 
 def _own_price_inputs() -> tuple[str, ...]:
@@ -236,7 +250,7 @@ def _volume_lines(case: Case) -> list[Entry]:
                 (*case.depends.it_power("own"), f"{OWN}.conversion_usd_per_w"),
                 own,
             ),
-            ((new, watts * inputs(f"{OWN}.conversion_usd_per_w")),),
+            ((_in_first_chips(case, new), watts * inputs(f"{OWN}.conversion_usd_per_w")),),
         ),
     ]
     excess, what = _excess_chips(case)
@@ -330,7 +344,10 @@ def _idle_hall_line(case: Case) -> list[Entry]:
     share = inputs(f"{OWN}.eligible_fraction") * _share(case)
     chips = need * share * ramp_fraction(dates.planned_service, ramp, quarters) / unit
     it_w = inputs(f"{OWN}.it_w_per_chip")
-    waiting = np.maximum(chips - case.fleet.plan.chips["own"], 0.0)
+    # a later chip fills as much of the hall as the capacity it brings
+    watts = in_watts(case.setting, case.objective)
+    there = case.fleet.plan.carried["own"]["power" if watts else "tokens"]
+    waiting = np.maximum(chips - there, 0.0)
     time = mid_quarter_years(quarters)[None, :]
     until = np.minimum(dates.full_volume, dates.planned_service + IDLE_HALL_YEARS)[:, None]
     waiting = waiting * np.less(time, until, order="F")
@@ -340,7 +357,7 @@ def _idle_hall_line(case: Case) -> list[Entry]:
         Holder.ENERGY_SITE,
         "IT power planned but not yet filled x (lease + upkeep), for two years at most",
         (
-            *case.depends.it_power("own"),
+            *case.depends.filled_power("own"),
             "site.capex_usd_per_w",
             "site.life_years",
             "decision.discount_rate",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.roadmap import own_gains, own_schedule, roadmap_of, sizing_ratio
 from tapeout.economics.scarcity import Scarce
 from tapeout.economics.schedule import (
     OWN,
@@ -18,10 +19,16 @@ from tapeout.economics.schedule import (
     maturity_fraction,
     mid_quarter_years,
     ramp_fraction,
-    schedule,
     within,
 )
-from tapeout.economics.types import CERTAIN, Inputs, Objective, SiliconOption, Strategy
+from tapeout.economics.types import (
+    CERTAIN,
+    Inputs,
+    Objective,
+    Roadmap,
+    SiliconOption,
+    Strategy,
+)
 from tapeout.fleet import FleetPlan, Limit, Supply, plan
 from tapeout.numerics import Floats
 
@@ -106,16 +113,20 @@ def generation_gains(
 
 
 def _quarterly_gains(
-    option: SiliconOption, inputs: Inputs, quarters: int
+    option: SiliconOption, inputs: Inputs, quarters: int, roadmap: Roadmap
 ) -> tuple[Floats, Floats, Floats]:
     """Throughput, power and, for a rented option, rent of what is taken in each quarter."""
+    grows = option.kind == "build" and roadmap.generations > 1
 
     def make() -> tuple[Floats, Floats, Floats]:
+        if grows:
+            throughput, watts = own_gains(inputs, roadmap, quarters)
+            return throughput, watts, throughput
         time = mid_quarter_years(quarters)[None, :]
         tokens, power = generation_gains(option, inputs, time)
         return tokens, power, rent_ratio(option, inputs, time) if option.kind == "rent" else tokens
 
-    return inputs.once(("gains", option, quarters), make)
+    return inputs.once(("gains", option, quarters, roadmap if grows else None), make)
 
 
 def base_rate(option: SiliconOption, inputs: Inputs) -> Floats:
@@ -242,7 +253,8 @@ def supplies(
     setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objective
 ) -> list[Supply]:
     """Turn the steps of a strategy into fleet supplies, one per option."""
-    dates = schedule(inputs) if _has_own(setting, strategy) else None
+    dates = _dates(setting, strategy, inputs)
+    roadmap = roadmap_of(strategy)
     out: list[Supply] = []
     for key in dict.fromkeys(step.option for step in strategy.steps):
         option = setting.options[key]
@@ -252,7 +264,8 @@ def supplies(
             active = active | within(step, dates, setting.quarters)
         time = mid_quarter_years(setting.quarters)[None, :]
         active = active & (time >= option.available_years)
-        supply = _supply(setting, option, inputs, objective, (active, dates, steps[0].share))
+        when = (active, dates, steps[0].share, roadmap)
+        supply = _supply(setting, option, inputs, objective, when)
         share = _share_by_quarter(setting, strategy, key, dates)
         unit, pooled = supply.unit_per_chip, pooling_ratio(setting, strategy, inputs)
         if not in_watts(setting, objective) and pooled is not CERTAIN:
@@ -266,13 +279,13 @@ def _supply(
     option: SiliconOption,
     inputs: Inputs,
     objective: Objective,
-    when: tuple[np.ndarray, Schedule | None, float],
+    when: tuple[np.ndarray, Schedule | None, float, Roadmap],
 ) -> Supply:
-    active, dates, share = when
+    active, dates, share, roadmap = when
     quarters = setting.quarters
     time = mid_quarter_years(quarters)[None, :]
     rate = rate_by_quarter(option, inputs, dates, quarters)
-    tokens_gain, power_gain, rent = _quarterly_gains(option, inputs, quarters)
+    tokens_gain, power_gain, rent = _quarterly_gains(option, inputs, quarters, roadmap)
     carried = {"tokens": tokens_gain, "power": power_gain}
     if option.kind == "rent":
         carried["rent"] = rent
@@ -286,13 +299,16 @@ def _supply(
             dates.first_service, inputs.flat(f"{OWN}.ramp_years"), quarters
         )
         ramp = ramp * inputs(f"{OWN}.eligible_fraction") * dates.alive[:, None]
+    sizing = None if ramp is None or watts else mature_rate(option, inputs)
+    if sizing is not None and roadmap.generations > 1:
+        sizing = sizing * sizing_ratio(inputs, roadmap, quarters)
     return Supply(
         key=option.key,
         unit_per_chip=unit,
         active=active,
         life_quarters=option_life_quarters(option, inputs),
         ramp_fraction=ramp,
-        sizing_unit_per_chip=None if ramp is None or watts else mature_rate(option, inputs),
+        sizing_unit_per_chip=sizing,
         carried=carried,
         vintage_gain=power_gain if watts else tokens_gain,
         ceiling_chips=_ceiling(option, inputs),
@@ -340,6 +356,13 @@ def shared_limits(setting: Setting, inputs: Inputs) -> list[Limit]:
 
 def _has_own(setting: Setting, strategy: Strategy) -> bool:
     return any(setting.options[step.option].kind == "build" for step in strategy.steps)
+
+
+def _dates(setting: Setting, strategy: Strategy, inputs: Inputs) -> Schedule | None:
+    """Dates of the own programme, where the strategy has one."""
+    if not _has_own(setting, strategy):
+        return None
+    return own_schedule(inputs, roadmap_of(strategy), setting.quarters)
 
 
 def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Floats:
@@ -438,7 +461,7 @@ def fleet(setting: Setting, strategy: Strategy, inputs: Inputs, objective: Objec
     In the contribution objective the need is the power of the site and every chip that is there
     works: demand is taken to exceed what the site can serve.
     """
-    dates = schedule(inputs) if _has_own(setting, strategy) else None
+    dates = _dates(setting, strategy, inputs)
     planned = plan(
         capacity_need(setting, inputs, objective),
         supplies(setting, strategy, inputs, objective),

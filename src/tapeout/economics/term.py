@@ -31,6 +31,7 @@ AT_LEAST = {
     "pue_ratio": 1.0,
     "life_years": 0.25,  # the step of the plan
     "cadence_years": 0.25,
+    "generation_cadence_years": 0.25,
 }
 BELOW_ONE = frozenset({"partner_margin_fraction", "cloud_margin_fraction"})
 

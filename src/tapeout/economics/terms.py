@@ -13,6 +13,7 @@ from tapeout.economics.option_terms import (
     BUY_TERMS,
     OPTION_TERMS,
     RENT_TERMS,
+    ROADMAP_TERMS,
 )
 from tapeout.economics.term import Sign, Term
 from tapeout.economics.term import make as _t
@@ -276,6 +277,7 @@ __all__ = [
     "GLOBAL_TERMS",
     "OPTION_TERMS",
     "RENT_TERMS",
+    "ROADMAP_TERMS",
     "Sign",
     "Term",
     "term",

@@ -77,17 +77,38 @@ class SiliconOption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Roadmap:
+    """How many chips of its own a programme makes, and which steps of its cadence it takes.
+
+    Attributes
+    ----------
+    generations : int
+        Most chips, the first included; those that no horizon has room for are not begun.
+    stride : int
+        Steps of the cadence from one chip to the next: 1 takes every one, 2 every other.
+    """
+
+    generations: int = 1
+    stride: int = 1
+
+
+ONE_CHIP = Roadmap()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One option over a span of time.
 
     `start` and `end` are years from the decision date, or an anchor of the own programme:
-    "own.first_service", "own.full_volume", "own.mature", "own.end_of_sales".
+    "own.first_service", "own.full_volume", "own.mature", "own.end_of_sales". `roadmap` is that of
+    the own chip and says nothing about other options.
     """
 
     option: str
     start: float | str = 0.0
     end: float | str = float("inf")
     share: float = 1.0
+    roadmap: Roadmap = ONE_CHIP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
