@@ -137,9 +137,17 @@ class _RentBase(_OptionBase):
     successors: bool = Field(default=True, description=_SUCCESSORS)
 
 
+Generations = Annotated[int, Field(ge=1, le=12)] | Literal["every-other", "full"]
+"""How many own chips follow one another: a number, or as many as the horizon has room for."""
+
+
 class _BuildBase(_OptionBase):
     kind: Literal["build"]
     chip: str = Field(description="name or alias in the catalogue")
+    generations: Generations = Field(
+        default=1,
+        description="own chips one after another: a number, every-other step of the cadence, or full",
+    )
     hbm_procurement: Literal["turnkey", "consigned"] = "turnkey"
 
 
@@ -165,6 +173,20 @@ class StepSection(Section):
     start: dt.date | str | None = Field(default=None, alias="from")
     until: dt.date | str | None = None
     share: float = Field(default=1.0, gt=0, le=1)
+    generations: Generations | None = Field(
+        default=None, description="of the own chip, in this strategy; default: as its option says"
+    )
+
+
+class RoadmapSection(Section):
+    """Roadmaps of the own programme that are put side by side; no section, no such table."""
+
+    of: str | None = Field(
+        default=None, description="strategy with the own chip; default: the headline"
+    )
+    compare: tuple[Literal["one-chip", "every-other", "full"], ...] = Field(
+        default=("one-chip", "every-other", "full"), min_length=1
+    )
 
 
 class StrategySection(Section):

@@ -70,6 +70,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _savings(results),
         _sensitivity(results),
         _dates(results),
+        _roadmap(results),
         _calendar(results),
         _units(results),
         _regret(results),
@@ -235,6 +236,10 @@ def _dates(results: Results) -> Section | None:
         (programme.dates(results), programme.worlds(results)),
         "What is sunk at one date was avoidable at an earlier one." if builds(results) else "",
     )
+
+
+def _roadmap(results: Results) -> Section | None:
+    return section("roadmap", "One chip or a roadmap", (programme.roadmaps(results),))
 
 
 def _calendar(results: Results) -> Section | None:

@@ -38,6 +38,7 @@ _SHOWN = (
     (supply.shadow_prices, ("input", "strategy", "binds", "cost", "contribution")),
     (options.lcot, ("option", "p50", "range")),
     (programme.dates, ("date", "g_star", "p", "leverage", "volume", "whole")),
+    (programme.roadmaps, ("roadmap", "chips", "central", "saving", "g_star", "p")),
     (boundary.must_be_true, ("input", "central", "threshold")),
     (information.first, ("what", "all", "pair")),
 )

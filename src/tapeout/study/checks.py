@@ -14,7 +14,7 @@ from tapeout.catalog import Catalog
 from tapeout.constants import QUARTERS_PER_YEAR
 from tapeout.economics.schedule import OWN
 from tapeout.economics.term import Term
-from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS
+from tapeout.economics.terms import GLOBAL_TERMS
 from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, nearest
 from tapeout.quantities import Quantity, in_unit
 from tapeout.study.capacity import STATED
@@ -22,7 +22,7 @@ from tapeout.study.demand import elasticities
 from tapeout.study.problem import check_meaning, sizing_option, strategies
 from tapeout.study.resolve import resolution_problems
 from tapeout.study.scarce import check_supply
-from tapeout.study.scenario import years_from
+from tapeout.study.scenario import option_terms, years_from
 from tapeout.workload import load_model
 
 # inputs of the model that a named future may set and no scenario states
@@ -197,7 +197,7 @@ def known_terms(scenario: Any) -> dict[str, Term]:
     """Every input a scenario can state, by dotted path."""
     out = {f"{name}.{one.name}": one for name, terms in GLOBAL_TERMS.items() for one in terms}
     for key, option in scenario.options.items():
-        out |= {f"options.{key}.{one.name}": one for one in OPTION_TERMS[option.kind]}
+        out |= {f"options.{key}.{one.name}": one for one in option_terms(scenario, option)}
     return out
 
 

@@ -59,6 +59,7 @@ from tapeout.study.money import measures, statements_table
 from tapeout.study.problem import assemble
 from tapeout.study.resolve import resolve
 from tapeout.study.results import SCHEMA, Results, to_json
+from tapeout.study.roadmap import roadmap_rows
 from tapeout.study.scale import scale_rows, site_size
 from tapeout.study.scarce import scarce_of, supply_rows
 from tapeout.study.scenario import load_scenario
@@ -264,6 +265,8 @@ def decide(  # noqa: PLR0913  all but the first have names and defaults
     progress("dates", 0.0)
     facts["dates"] = decision_dates(study, drawn, draws_log2, seed)
     progress("dates", 1.0)
+    if study.scenario.roadmap is not None and study.problem.builds:
+        facts["roadmap"] = roadmap_rows(study, drawn, case, (draws_log2, seed), progress)
     facts["sentences"] = sentences(facts)
     return Results(
         manifest=manifest(study, draws_log2, seed, patches),

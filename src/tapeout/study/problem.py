@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from tapeout.catalog import Catalog
 from tapeout.constants import DAY_S, MEGA, MONTHS_PER_YEAR, QUARTERS_PER_YEAR
 from tapeout.economics.schedule import OWN, mid_quarter_years
 from tapeout.economics.supply import Setting
-from tapeout.economics.types import SiliconOption, Step, Strategy
+from tapeout.economics.types import ONE_CHIP, Roadmap, SiliconOption, Step, Strategy
 from tapeout.errors import Problem as Wrong
 from tapeout.errors import did_you_mean, nearest
 from tapeout.numerics import Floats
@@ -23,6 +24,7 @@ from tapeout.study.scenario import years_from
 ANCHORS = ("own.first_service", "own.full_volume", "own.mature", "own.end_of_sales")
 # assumptions, no source: the longer the term, the more supply is built for it, the less it moves
 PRICE_IMPACT = {"on-demand": 0.5, "contract": 0.25, "take-or-pay": 0.1}
+MOST_GENERATIONS = 12  # no plan names more chips
 TERM_YEARS = {"on-demand": 0.25, "contract": 1.0, "take-or-pay": 3.0}
 
 
@@ -31,6 +33,7 @@ def check_meaning(scenario: Any) -> list[Wrong]:
     return [
         *_check_options(scenario),
         *_check_strategies(scenario),
+        *_check_roadmaps(scenario),
         *_check_scale(scenario),
         *_check_decision(scenario),
     ]
@@ -87,6 +90,38 @@ def _check_strategies(scenario: Any) -> list[Wrong]:
             for name, edge in (("from", step.start), ("until", step.until)):
                 if isinstance(edge, str) and (edge not in ANCHORS or not has_own):
                     wrong.append(_unknown(f"{path}.{name}", edge, ANCHORS))
+    return wrong
+
+
+def _check_roadmaps(scenario: Any) -> list[Wrong]:
+    """Generations belong to the own chip; a comparison of roadmaps needs a programme."""
+    wrong = [
+        Wrong(
+            path=f"strategy.{strategy.key}.steps[{index}].generations",
+            value=repr(step.generations),
+            message="only the own chip has generations of its own",
+            remedy='remove it, or move it to the step with option = "own"',
+        )
+        for strategy in scenario.strategy
+        for index, step in enumerate(strategy.steps)
+        if step.generations is not None and step.option != "own"
+    ]
+    if scenario.roadmap is None:
+        return wrong
+    key = scenario.roadmap.of or scenario.decision.headline
+    plans = {strategy.key: strategy for strategy in scenario.strategy}
+    if key not in plans:
+        known = [*plans] if scenario.roadmap.of else []
+        return [*wrong, *([_unknown("roadmap.of", key, known)] if known else [])]
+    if not any(step.option == "own" for step in plans[key].steps) or "own" not in scenario.options:
+        wrong.append(
+            Wrong(
+                path="roadmap.of",
+                value=repr(key),
+                message="no chip of its own in this strategy",
+                remedy="name one that builds, or remove [roadmap]",
+            )
+        )
     return wrong
 
 
@@ -189,8 +224,35 @@ def _price_impact(option: Any) -> float:
     return PRICE_IMPACT.get(getattr(option, "depth", ""), 0.0) if stated is None else float(stated)
 
 
-def strategies(scenario: Any, start: dt.date) -> tuple[Strategy, ...]:
-    """Strategies with their dates as years from the decision."""
+def roadmap_named(generations: int | str, horizon_years: float, cadence_years: float) -> Roadmap:
+    """Roadmap of a number of own chips, or of as many as the horizon has steps of the cadence.
+
+    Examples
+    --------
+    >>> roadmap_named("every-other", 10.0, 2.0)
+    Roadmap(generations=3, stride=2)
+    """
+    if isinstance(generations, int):
+        return Roadmap(generations=generations)
+    stride = 2 if generations == "every-other" else 1
+    steps = math.ceil(horizon_years / (stride * cadence_years))
+    return Roadmap(generations=min(steps, MOST_GENERATIONS), stride=stride)
+
+
+def _roadmap(scenario: Any, step: Any, cadence_years: float) -> Roadmap:
+    if step.option != "own" or "own" not in scenario.options:
+        return ONE_CHIP
+    generations = step.generations or getattr(scenario.options["own"], "generations", 1)
+    return roadmap_named(generations, float(scenario.decision.horizon_years), cadence_years)
+
+
+def strategies(
+    scenario: Any, start: dt.date, cadence_years: float = 1.0
+) -> tuple[Strategy, ...]:
+    """Strategies with their dates as years from the decision.
+
+    `cadence_years` is the own chip's, where a programme has successors.
+    """
 
     def edge(value: dt.date | str | None, default: float) -> float | str:
         if value is None:
@@ -207,6 +269,7 @@ def strategies(scenario: Any, start: dt.date) -> tuple[Strategy, ...]:
                     start=edge(step.start, 0.0),
                     end=edge(step.until, float("inf")),
                     share=step.share,
+                    roadmap=_roadmap(scenario, step, cadence_years),
                 )
                 for step in strategy.steps
             ),
@@ -267,7 +330,9 @@ def assemble(
     first = scenario.scale.first_demand or start
     by_mw = scenario.scale.sized_by == "mw"
     options = silicon_options(scenario, catalog, replica_chips, start)
-    plans = strategies(scenario, start)
+    path = f"{OWN}.generation_cadence_years"
+    cadence = ledger[path].chosen.value if path in ledger else 1.0
+    plans = strategies(scenario, start, cadence)
     rents = tuple(
         plan.key
         for plan in plans

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tapeout.catalog import Catalog, with_default_range
-from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Term
+from tapeout.economics.terms import GLOBAL_TERMS, Term
 from tapeout.errors import Problem, ProblemsError, UnitError, UnknownNameError
 from tapeout.quantities import Quantity, QuantityError, in_unit
 from tapeout.sources import Figure, Ledger, Resolved
-from tapeout.study.scenario import years_from
+from tapeout.study.scenario import option_terms, years_from
 from tapeout.units import convert
 from tapeout.units import unit as find_unit
 
@@ -92,7 +92,7 @@ class _Resolver:
                     repr(option.chip),
                 )
                 return
-        for term in OPTION_TERMS[option.kind]:
+        for term in option_terms(self.scenario, option):
             self.option_term(f"options.{key}.{term.name}", term, option, record)
         if option.kind == "build" and option.memory_consigned_fraction is None:
             self.procurement(key, option)

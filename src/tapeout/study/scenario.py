@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from tapeout.constants import CALENDAR_YEAR_DAYS
+from tapeout.economics.option_terms import OPTION_TERMS, ROADMAP_TERMS
 from tapeout.economics.sections import (
     GLOBAL_SECTIONS,
     DecisionSection,
@@ -28,11 +29,13 @@ from tapeout.economics.sections import (
     Option,
     PriorSection,
     ReferenceSection,
+    RoadmapSection,
     ScaleSection,
     Section,
     StrategySection,
     SupplySection,
 )
+from tapeout.economics.term import Term
 from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
 from tapeout.serving.sections import SloSection
 from tapeout.workload.sections import ShiftSection, TrafficSection
@@ -55,6 +58,7 @@ class _ScenarioBase(Section):
     future: tuple[FutureSection, ...] = ()
     shifted: tuple[ShiftSection, ...] = ()
     offtake: OfftakeSection | None = None
+    roadmap: RoadmapSection | None = None
     finance: FinanceSection = FinanceSection()
     demand_response: DemandResponseSection | None = None
     supply: SupplySection = SupplySection()
@@ -320,6 +324,26 @@ def _deref(node: Any, schema: Any, here: Any) -> Any:
         name = str(node["$ref"]).rsplit("/", 1)[-1]
         node = schema.get("$defs", {}).get(name, {})
     return node if isinstance(node, dict) else {}
+
+
+def has_roadmap(scenario: Any) -> bool:
+    """Whether any programme of a scenario has, or is asked about, a second own chip."""
+    own = scenario.options.get("own")
+    named = [step.generations for plan in scenario.strategy for step in plan.steps]
+    built = getattr(own, "generations", 1)
+    return scenario.roadmap is not None or any(one not in (None, 1) for one in (built, *named))
+
+
+def option_terms(scenario: Any, option: Any) -> tuple[Term, ...]:
+    """Inputs that an option of a scenario has; those of successors only where there are any.
+
+    What is written stays an input all the same.
+    """
+    terms = OPTION_TERMS[option.kind]
+    if option.kind != "build" or has_roadmap(scenario):
+        return terms
+    idle = {term.name for term in ROADMAP_TERMS if getattr(option, term.name) is None}
+    return tuple(term for term in terms if term.name not in idle)
 
 
 def years_from(start: dt.date, date: dt.date) -> float:

@@ -82,6 +82,52 @@ def dates(results: Results) -> Table | None:
     )
 
 
+def roadmaps(results: Results) -> Table | None:
+    """One chip, every other generation and full cadence side by side."""
+    found = records(results, "roadmap")
+    if not found:
+        return None
+    ship = mapping(results, "g_ship")["list"]["p50"]
+    lines = [
+        row(
+            cell(one["title"], note=_served(one["first_service_years"])),
+            f.integer(one["chips"]),
+            f.usd(one["programme_usd"]),
+            f.usd(one["central_saving_usd"]),
+            cell(f.usd(one["saving"]["mean"]), "best" if one["best"] else ""),
+            f.usd_span(one["saving"]["p05"], one["saving"]["p95"]),
+            f.times(one["g_star"]),
+            f.probability(one["p_pays"]),
+        )
+        for one in found
+    ]
+    return Table(
+        key="roadmaps",
+        caption="One chip or a roadmap: what each saves over the baseline",
+        columns=(
+            left("roadmap", "Roadmap"),
+            right("chips", "Own chips"),
+            right("programme", "Programme cost"),
+            right("central", "Saving, central case"),
+            right("saving", "Expected saving"),
+            right("range", "5 to 95 %"),
+            right("g_star", "g*_ship"),
+            right("p", "P(pays)"),
+        ),
+        rows=tuple(lines),
+        notes=(
+            f"The first chip gives {f.times(ship)} whatever follows it; g*_ship is what it must"
+            " give for the whole programme to break even, all its chips scaled alike."
+            " The rival's generations move beside every row.",
+        ),
+    )
+
+
+def _served(years: list[float]) -> str:
+    """Years after the decision in which the chips of the central case first serve."""
+    return "first service after " + ", ".join(f"{one:.1f}" for one in years) + " years"
+
+
 _WORLDS = (
     ("A", "A: no programme", "prices without a threat"),
     ("B", "B: programme kept until it is credible", "negotiated prices, no volume"),
