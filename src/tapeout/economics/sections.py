@@ -137,7 +137,29 @@ class _RentBase(_OptionBase):
     successors: bool = Field(default=True, description=_SUCCESSORS)
 
 
-Generations = Annotated[int, Field(ge=1, le=12)] | Literal["every-other", "full"]
+MOST_GENERATIONS = 12  # no plan names more chips
+
+
+def _generations(raw: object) -> object:
+    """A number of chips, or a word for as many as the horizon has room for."""
+    counted = isinstance(raw, int) and not isinstance(raw, bool)
+    if raw in ("every-other", "full") or (counted and 1 <= int(str(raw)) <= MOST_GENERATIONS):
+        return raw
+    raise ValueError(f'must be a number from 1 to {MOST_GENERATIONS}, "every-other" or "full"')
+
+
+Generations = Annotated[
+    int | str,
+    BeforeValidator(_generations),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MOST_GENERATIONS},
+                {"type": "string", "enum": ["every-other", "full"]},
+            ]
+        }
+    ),
+]
 """How many own chips follow one another: a number, or as many as the horizon has room for."""
 
 

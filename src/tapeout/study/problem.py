@@ -12,6 +12,7 @@ import numpy as np
 from tapeout.catalog import Catalog
 from tapeout.constants import DAY_S, MEGA, MONTHS_PER_YEAR, QUARTERS_PER_YEAR
 from tapeout.economics.schedule import OWN, mid_quarter_years
+from tapeout.economics.sections import MOST_GENERATIONS
 from tapeout.economics.supply import Setting
 from tapeout.economics.types import ONE_CHIP, Roadmap, SiliconOption, Step, Strategy
 from tapeout.errors import Problem as Wrong
@@ -24,7 +25,6 @@ from tapeout.study.scenario import years_from
 ANCHORS = ("own.first_service", "own.full_volume", "own.mature", "own.end_of_sales")
 # assumptions, no source: the longer the term, the more supply is built for it, the less it moves
 PRICE_IMPACT = {"on-demand": 0.5, "contract": 0.25, "take-or-pay": 0.1}
-MOST_GENERATIONS = 12  # no plan names more chips
 TERM_YEARS = {"on-demand": 0.25, "contract": 1.0, "take-or-pay": 3.0}
 
 
