@@ -49,9 +49,7 @@ def test_inputs_of_successors_do_not_move_a_programme_of_one_chip(
         "options.own.reused_nre_fraction": reused,
         "options.own.slip_learning_fraction": learning,
     }
-    plain, _ = world.flow(
-        ["own", "gpu"], where=world.setting(site_w=5e7), objective=objective
-    )
+    plain, _ = world.flow(["own", "gpu"], where=world.setting(site_w=5e7), objective=objective)
     one, _ = world.flow(
         [Step(option="own", roadmap=Roadmap(generations=1, stride=2)), "gpu"],
         world.inputs(changes),
@@ -242,5 +240,3 @@ def test_a_draw_does_not_see_another(world):
     for draw in range(8):
         alone, _ = strategy_cash_flow(world.setting(), plan, inputs.rows(slice(draw, draw + 1)))
         assert alone.usd[0] == pytest.approx(together.usd[draw], rel=1e-12, abs=1e-3)
-
-

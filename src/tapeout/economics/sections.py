@@ -168,7 +168,7 @@ class _BuildBase(_OptionBase):
     chip: str = Field(description="name or alias in the catalogue")
     generations: Generations = Field(
         default=1,
-        description="own chips one after another: a number, every-other step of the cadence, or full",
+        description="own chips one after another: a number, every-other step, or full cadence",
     )
     hbm_procurement: Literal["turnkey", "consigned"] = "turnkey"
 

@@ -86,9 +86,7 @@ def _goes_on(inputs: Inputs, quarters: int) -> Floats:
     return goes_on
 
 
-def _line(
-    one: Generation, key: str, holder: Holder, formula: str, names: tuple[str, ...]
-) -> Line:
+def _line(one: Generation, key: str, holder: Holder, formula: str, names: tuple[str, ...]) -> Line:
     return Line(
         key=f"own.{key}.{one.number}",
         holder=holder,

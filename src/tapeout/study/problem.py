@@ -246,9 +246,7 @@ def _roadmap(scenario: Any, step: Any, cadence_years: float) -> Roadmap:
     return roadmap_named(generations, float(scenario.decision.horizon_years), cadence_years)
 
 
-def strategies(
-    scenario: Any, start: dt.date, cadence_years: float = 1.0
-) -> tuple[Strategy, ...]:
+def strategies(scenario: Any, start: dt.date, cadence_years: float = 1.0) -> tuple[Strategy, ...]:
     """Strategies with their dates as years from the decision.
 
     `cadence_years` is the own chip's, where a programme has successors.
