@@ -1,0 +1,76 @@
+"""Histogram of the gaps between tokens: whole picoseconds in bins that widen with the gap.
+
+A bin is found by shifting bits, not with a logarithm: every engine puts a gap into the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.constants import PERCENT
+from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.types import PS_PER_S
+
+DIGITS = 8  # bits below the leading one that tell bins apart: a bin is at most 2**-8 = 0.4 % wide
+BINS = (64 - DIGITS) << DIGITS  # of gaps below 2**63 ps
+
+
+def bin_of(gap_ps: int) -> int:
+    """Bin of a gap; below 512 ps every gap has its own.
+
+    Examples
+    --------
+    >>> bin_of(511), bin_of(512), bin_of(513), bin_of(514)
+    (511, 512, 512, 513)
+    """
+    shift = max(gap_ps.bit_length() - DIGITS - 1, 0)
+    return (shift << DIGITS) + (gap_ps >> shift)
+
+
+def bin_starts_ps() -> Ints:
+    """Smallest gap of every bin, shape (BINS,). [ps]."""
+    bins = np.arange(BINS, dtype=np.int64)
+    shift = np.maximum((bins >> DIGITS) - 1, 0)
+    return (bins - (shift << DIGITS)) << shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Gaps between successive tokens of a request, pooled over requests.
+
+    Attributes
+    ----------
+    counts : array of int, shape (BINS,)
+    """
+
+    counts: Ints
+
+    def percentile_s(self, percent: Floats) -> Floats:
+        """Gaps that given shares do not exceed, each right to half a bin, 0.2 %. [s].
+
+        Parameters
+        ----------
+        percent : array
+            0 to 100; linear between ranks. [%]
+
+        Returns
+        -------
+        gap_s : array, same shape
+            nan where there is no gap. [s]
+        """
+        total = int(self.counts.sum())
+        if total == 0:
+            return np.full(np.shape(percent), np.nan)
+        starts = bin_starts_ps()
+        shift = np.maximum((np.arange(BINS) >> DIGITS) - 1, 0)
+        middle_ps = starts + ((np.int64(1) << shift) - 1) / 2  # of the whole numbers in the bin
+        below = np.cumsum(self.counts)
+        rank = np.asarray(percent) * PERCENT * (total - 1)
+        low = np.floor(rank).astype(np.int64)
+        high = np.ceil(rank).astype(np.int64)
+        low_ps = middle_ps[np.searchsorted(below, low, side="right")]
+        high_ps = middle_ps[np.searchsorted(below, high, side="right")]
+        gap_s: Floats = (low_ps + (high_ps - low_ps) * (rank - low)) / PS_PER_S
+        return gap_s

@@ -1,0 +1,47 @@
+"""Bins of token gaps: none lost, none wide, and percentiles as from the gaps themselves."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapeout.serving.engine.gaps import BINS, Gaps, bin_of, bin_starts_ps
+from tapeout.serving.engine.types import PS_PER_S
+
+STARTS = bin_starts_ps()
+
+
+def histogram(gaps_ps):
+    return Gaps(counts=np.bincount([bin_of(int(gap)) for gap in gaps_ps], minlength=BINS))
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_gap_lies_in_its_bin(gap_ps):
+    at = bin_of(gap_ps)
+    assert STARTS[at] <= gap_ps
+    assert at == BINS - 1 or gap_ps < STARTS[at + 1]
+
+
+def test_bins_ascend_and_none_is_wider_than_half_a_percent():
+    width = np.diff(STARTS)
+    assert (width > 0).all()
+    assert (width[512:] <= 0.005 * STARTS[512:-1]).all()
+
+
+def test_percentiles_are_those_of_the_gaps_within_half_a_bin():
+    gaps_ps = np.random.default_rng(1).lognormal(24.0, 1.0, 5000).astype(np.int64)
+    percent = np.array([0.0, 1.0, 50.0, 90.0, 99.0, 100.0])
+    exact_s = np.percentile(gaps_ps, percent) / PS_PER_S
+    found_s = histogram(gaps_ps).percentile_s(percent)
+    assert found_s == pytest.approx(exact_s, rel=0.5 / 256)
+
+
+def test_small_gaps_are_exact():
+    """Below 512 ps each gap has a bin of its own."""
+    gaps_ps = [0, 3, 3, 500]
+    found_s = histogram(gaps_ps).percentile_s(np.array([0.0, 40.0, 100.0]))
+    assert found_s * PS_PER_S == pytest.approx(np.percentile(gaps_ps, [0, 40, 100]))
+
+
+def test_without_gaps_there_is_no_percentile():
+    assert np.isnan(Gaps(counts=np.zeros(BINS, np.int64)).percentile_s(np.array([50.0]))).all()
