@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeout.serving.engine.gaps import BINS, Gaps, bin_of, bin_starts_ps
+from tapeout.serving.engine.reference import Engine
 from tapeout.serving.engine.types import PS_PER_S
+from tests.serving.engine.builders import constant_table, make_job, make_rules
 
 STARTS = bin_starts_ps()
 
@@ -45,3 +47,17 @@ def test_small_gaps_are_exact():
 
 def test_without_gaps_there_is_no_percentile():
     assert np.isnan(Gaps(counts=np.zeros(BINS, np.int64)).percentile_s(np.array([50.0]))).all()
+
+
+def test_gaps_of_a_run_add_up_to_last_less_first_token_also_over_preemptions():
+    """Each gap is right to half a bin, so the sum is too."""
+    rules = make_rules(kv_blocks=20, token_budget=32)
+    job = make_job([0.0, 0.0, 0.0], 20, 30, rules)
+    engine = Engine(job, rules, constant_table(rules), samples_s=0.0, log=False)
+    engine.run()
+    run, counts = engine.simulation(), engine.gaps.gaps().counts
+    assert run.totals.preemptions > 0
+    assert counts.sum() == 3 * 29
+    middle_ps = STARTS[:-1] + np.diff(STARTS) / 2
+    whole_s = float((run.requests.last_token_s - run.requests.first_token_s).sum())
+    assert counts[:-1] @ middle_ps / PS_PER_S == pytest.approx(whole_s, rel=0.5 / 256)

@@ -33,7 +33,8 @@ def bin_starts_ps() -> Ints:
     """Smallest gap of every bin, shape (BINS,). [ps]."""
     bins = np.arange(BINS, dtype=np.int64)
     shift = np.maximum((bins >> DIGITS) - 1, 0)
-    return (bins - (shift << DIGITS)) << shift
+    starts: Ints = (bins - (shift << DIGITS)) << shift
+    return starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +75,26 @@ class Gaps:
         high_ps = middle_ps[np.searchsorted(below, high, side="right")]
         gap_s: Floats = (low_ps + (high_ps - low_ps) * (rank - low)) / PS_PER_S
         return gap_s
+
+
+class GapRecord:
+    """Gaps of a run as its tokens come; tokens that come together are one chunk, with one gap.
+
+    Clients measure chunks of a stream, and so does vLLM's `bench serve`: with drafts there are
+    fewer gaps than tokens. A gap goes on through a preemption.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self._newest_ps: list[int | None] = [None] * requests
+        self._counts = np.zeros(BINS, np.int64)
+
+    def note(self, time_ps: int, request: int) -> None:
+        """Take in that tokens of a request exist now."""
+        before_ps = self._newest_ps[request]
+        if before_ps is not None:
+            self._counts[bin_of(time_ps - before_ps)] += 1
+        self._newest_ps[request] = time_ps
+
+    def gaps(self) -> Gaps:
+        """Return the histogram so far."""
+        return Gaps(counts=self._counts.copy())

@@ -13,6 +13,7 @@ from functools import partial
 
 from tapeout.serving.engine.arrivals import Arrivals, Balancer
 from tapeout.serving.engine.costs import StepCosts
+from tapeout.serving.engine.gaps import GapRecord
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.record import LogRecord, RequestRecord, Samples, State, Sums
 from tapeout.serving.engine.schedule import (
@@ -86,6 +87,7 @@ class Engine:
         self.now_ps = 0
         self.queue: deque[Batch] = deque()
         self.ranks = [Rank(rules.kv_blocks) for _ in range(rules.ranks)]
+        self.gaps = GapRecord(job.prompt.size)
         self._requests = _requests(job)
         self._arrivals = Arrivals(job)
         self._balancer = Balancer(rules.ranks)
@@ -201,6 +203,7 @@ class Engine:
             energy_j[request.index] += entry.tokens * batch.joules_per_token
             if not entry.emitted:
                 continue
+            self.gaps.note(self.now_ps, request.index)
             if entry.first:
                 self._note(Event.FIRST, request.index, 0)
             if entry.last:
