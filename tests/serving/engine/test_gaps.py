@@ -61,3 +61,15 @@ def test_gaps_of_a_run_add_up_to_last_less_first_token_also_over_preemptions():
     middle_ps = STARTS[:-1] + np.diff(STARTS) / 2
     whole_s = float((run.requests.last_token_s - run.requests.first_token_s).sum())
     assert counts[:-1] @ middle_ps / PS_PER_S == pytest.approx(whole_s, rel=0.5 / 256)
+
+
+def test_drafts_that_are_accepted_come_with_one_gap():
+    """Every step gives 1 + 2 tokens a millisecond apart: nine after the first are three chunks."""
+    rules = make_rules(drafts=2, acceptance=(1.0, 1.0))
+    engine = Engine(
+        make_job([0.0], 20, 10, rules), rules, constant_table(rules), samples_s=0.0, log=False
+    )
+    engine.run()
+    counts = engine.gaps.gaps().counts
+    assert np.flatnonzero(counts).tolist() == [bin_of(PS_PER_S // 1000)]
+    assert counts.sum() == 3
