@@ -150,7 +150,12 @@ def run_apart(
         link=link,
         stream_first=apart.stream_first,
     )
-    watch = Watch(samples_s=task.samples_s, log=task.log, runner=task.runner)
+    watch = Watch(
+        samples_s=task.samples_s,
+        log=task.log,
+        gaps_from_s=task.gaps_from_s,
+        runner=task.runner,
+    )
     run = run_disaggregated(trace, split, front=task.front, watch=watch)
     task.tell("simulate", 1.0)
     return run.simulation, _notes(apart, ready, run)

@@ -314,12 +314,29 @@ class Many:
         job = job_of(trace, tuple(kinds), task.front, task.in_flight)
         return cls(asked=asked, cluster=cluster, job=job, task=task, client=clients(trace))
 
-    def _run(self, cluster: Cluster, samples_s: float, *, log: bool) -> ClusterRun:
-        return run_cluster(self.job, cluster, client=self.client, samples_s=samples_s, log=log)
+    def _run(
+        self,
+        cluster: Cluster,
+        samples_s: float,
+        *,
+        log: bool,
+        gaps_from_s: float | None = None,
+    ) -> ClusterRun:
+        return run_cluster(
+            self.job,
+            cluster,
+            client=self.client,
+            samples_s=samples_s,
+            log=log,
+            gaps_from_s=gaps_from_s,
+        )
 
     def run(self) -> Simulation:
         """Run it as asked."""
-        self.found = self._run(self.cluster, self.task.samples_s, log=self.task.log)
+        task = self.task
+        self.found = self._run(
+            self.cluster, task.samples_s, log=task.log, gaps_from_s=task.gaps_from_s
+        )
         return self.found.simulation
 
     def setting(self, setting: Setting) -> Setting:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.gaps import pooled
 from tapeout.serving.engine.job import Front, Job, prepare
 from tapeout.serving.engine.types import (
     Log,
@@ -40,6 +41,7 @@ class Runner(Protocol):
         *,
         samples_s: float = 0.0,
         log: bool = False,
+        gaps_from_s: float | None = None,
     ) -> Simulation:
         """Run the job to its end."""
         ...
@@ -66,6 +68,8 @@ class Task:
     samples_s : float
         Interval of the timeline, 0: none. [s]
     log : bool
+    gaps_from_s : float, optional
+        Gaps between tokens that end from this time on are counted; None: none. [s]
     runner : Runner
     tell : callable
         Gets the stage and the share done.
@@ -80,6 +84,7 @@ class Task:
     in_flight: int = 0
     samples_s: float = 0.0
     log: bool = False
+    gaps_from_s: float | None = None
     tell: Callable[[str, float], None] = silent
 
 
@@ -112,7 +117,14 @@ def run_split(trace: Trace, task: Task) -> Simulation:
         share = task.in_flight // task.replicas + (number < task.in_flight % task.replicas)
         job = prepare(take(trace, place), task.rules, front=task.front, in_flight=share)
         runs.append(
-            task.runner(job, task.rules, task.table, samples_s=task.samples_s, log=task.log)
+            task.runner(
+                job,
+                task.rules,
+                task.table,
+                samples_s=task.samples_s,
+                log=task.log,
+                gaps_from_s=task.gaps_from_s,
+            )
         )
         task.tell("simulate", (number + 1) / task.replicas)
     return runs[0] if used == 1 else together(runs, places)
@@ -176,6 +188,7 @@ def together(runs: Sequence[Simulation], places: Sequence[Ints]) -> Simulation:
         totals=RunTotals(**sums),
         timeline=_timeline(lines) if lines else None,
         log=_log(logs, places) if logs else None,
+        gaps=pooled([run.gaps for run in runs]),
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeout.serving.engine.gaps import BINS, Gaps, bin_of, bin_starts_ps
-from tapeout.serving.engine.reference import Engine
+from tapeout.serving.engine.reference import run_reference
 from tapeout.serving.engine.types import PS_PER_S
 from tests.serving.engine.builders import constant_table, make_job, make_rules
 
@@ -53,9 +53,8 @@ def test_gaps_of_a_run_add_up_to_last_less_first_token_also_over_preemptions():
     """Each gap is right to half a bin, so the sum is too."""
     rules = make_rules(kv_blocks=20, token_budget=32)
     job = make_job([0.0, 0.0, 0.0], 20, 30, rules)
-    engine = Engine(job, rules, constant_table(rules), samples_s=0.0, log=False)
-    engine.run()
-    run, counts = engine.simulation(), engine.gaps.gaps().counts
+    run = run_reference(job, rules, constant_table(rules), gaps_from_s=0.0)
+    counts = run.gaps.counts
     assert run.totals.preemptions > 0
     assert counts.sum() == 3 * 29
     middle_ps = STARTS[:-1] + np.diff(STARTS) / 2
@@ -66,10 +65,7 @@ def test_gaps_of_a_run_add_up_to_last_less_first_token_also_over_preemptions():
 def test_drafts_that_are_accepted_come_with_one_gap():
     """Every step gives 1 + 2 tokens a millisecond apart: nine after the first are three chunks."""
     rules = make_rules(drafts=2, acceptance=(1.0, 1.0))
-    engine = Engine(
-        make_job([0.0], 20, 10, rules), rules, constant_table(rules), samples_s=0.0, log=False
-    )
-    engine.run()
-    counts = engine.gaps.gaps().counts
+    job = make_job([0.0], 20, 10, rules)
+    counts = run_reference(job, rules, constant_table(rules), gaps_from_s=0.0).gaps.counts
     assert np.flatnonzero(counts).tolist() == [bin_of(PS_PER_S // 1000)]
     assert counts.sum() == 3

@@ -40,7 +40,7 @@ def same(one, two):
 def differences(one, two):
     """Names of what differs between two runs; sums of reals may differ by rounding."""
     found = []
-    for part in ("log", "requests", "totals", "timeline"):
+    for part in ("log", "requests", "totals", "timeline", "gaps"):
         for field in fields(getattr(one, part)):
             a, b = (getattr(getattr(run, part), field.name) for run in (one, two))
             rounded = field.name in {"energy_j", "running_s", "blocks_s", "busy_s"}
@@ -59,9 +59,10 @@ def compare(seeds):
         case = known(seed)
         if case is None:
             continue
-        expected = run_reference(*case, samples_s=0.01, log=True)
+        since_s = 0.05 * (seed % 3)
+        expected = run_reference(*case, samples_s=0.01, log=True, gaps_from_s=since_s)
         for jump in (True, False):
-            got = run_engine(*case, samples_s=0.01, log=True, jump=jump)
+            got = run_engine(*case, samples_s=0.01, log=True, jump=jump, gaps_from_s=since_s)
             assert differences(expected, got) == [], (seed, jump, case[1])
         compared += 1
     return compared
@@ -84,8 +85,9 @@ def test_long_decodes_taken_at_once_are_those_taken_one_by_one():
     arrival = np.sort(rng.uniform(0.0, 0.4, 40))
     job = make_job(arrival, rng.integers(1, 90, 40), rng.integers(1, 700, 40), rules)
     table = constant_table(rules)
-    at_once = run_engine(job, rules, table, samples_s=0.05, log=True)
-    singly = run_engine(job, rules, table, samples_s=0.05, log=True, jump=False)
+    keep = {"samples_s": 0.05, "log": True, "gaps_from_s": 0.2}
+    at_once = run_engine(job, rules, table, **keep)
+    singly = run_engine(job, rules, table, **keep, jump=False)
     assert at_once.totals.preemptions > 0
     assert differences(singly, at_once) == []
 

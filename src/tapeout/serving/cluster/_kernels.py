@@ -309,7 +309,8 @@ def restart(c: Core, w: Record, one: int, request: int, again: int) -> None:
     """A request loses all that was computed and is sent again at a time."""
     r, g = c.r, c.g
     g[s.DISCARDED, one] += r[s.COMPUTED, request]
-    for place in (s.COMPUTED, s.MADE, s.HELD):
+    r[s.GIVEN_MOST, request] = max(r[s.GIVEN_MOST, request], r[s.GIVEN, request])
+    for place in (s.COMPUTED, s.MADE, s.HELD, s.GIVEN):
         r[place, request] = 0
     push(w, again, request)
 

@@ -28,6 +28,7 @@ def run_cluster(
     client: Ints | None = None,
     samples_s: float = 0.0,
     log: bool = False,
+    gaps_from_s: float | None = None,
 ) -> ClusterRun:
     """Run a job through a cluster.
 
@@ -43,6 +44,8 @@ def run_cluster(
         Interval of the timeline; 0: none. [s]
     log : bool
         Keep the events of every request.
+    gaps_from_s : float, optional
+        Count the gaps between tokens that end from this time on; default: none. [s]
 
     Raises
     ------
@@ -57,7 +60,9 @@ def run_cluster(
     rules, tables = [one.rules for one in kinds], [one.table for one in kinds]
     events = EVENTS * job.prompt.size + 2 if log else 0
     while True:
-        watch = Watch(samples_s=samples_s, log_events=events, routed=True)
+        watch = Watch(
+            samples_s=samples_s, log_events=events, gaps_from_s=gaps_from_s, routed=True
+        )
         held = build(job, rules, tables, kind, watch)
         if client is not None:
             held.core.r[s.CLIENT] = client

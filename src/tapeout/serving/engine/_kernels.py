@@ -18,6 +18,7 @@ from tapeout.serving.engine.costing._kernels import (
 )
 from tapeout.serving.engine.pool._kernels import register, release, take
 from tapeout.serving.engine.scheduling._kernels import SGLANG, decide, note, sglang_decayed
+from tapeout.serving.engine.spacing._kernels import bin_of, giving, space, space_jump
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record
 
 FIRST, FINISH = 2, 3  # kinds of events
@@ -236,6 +237,8 @@ def retire(c: Core, b: Blocks, w: Record, replica: int) -> None:
     first = g[s.FIRST_RANK, replica]
     tally(c, w, replica, s.T_OUTPUT, g[s.OUT + which, replica])
     for rank in range(first, first + rules[kind, s.RANKS]):
+        if w.gaps.size > 0:
+            space(c, w, rank, which, now)
         if k[s.PLAIN + which, rank] > 0:
             continue
         ended = 0
@@ -362,9 +365,14 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
             crossing[room] += 1
         else:
             most = min(most, room)
-    steps, energy = walk(c, t, w, replica, bound, most, crossing)
+    begin, given = g[s.ENDS + oldest, replica], 0
+    if w.gaps.size > 0:
+        given, most = giving(c, rank, most)
+    steps, energy = walk(c, t, w, replica, bound, most, crossing, given)
     if steps == 0:
         return
+    if w.gaps.size > 0:
+        space_jump(c, w, rank, steps, begin, g[s.NOW, replica])
     k[s.S_LEAST_LEFT, rank] -= steps
     if rules[kind, s.ORDER] == SGLANG:
         k[s.SHARE, rank] = sglang_decayed(k[s.SHARE, rank], rules[kind, s.RESERVED], steps)
@@ -381,9 +389,12 @@ def jump(c: Core, b: Blocks, t: Costs, w: Record, replica: int, until: int) -> N
 
 @inlined
 def walk(
-    c: Core, t: Costs, w: Record, replica: int, bound: int, most: int, crossing: s.I64
+    c: Core, t: Costs, w: Record, replica: int, bound: int, most: int, crossing: s.I64, given: int
 ) -> tuple[int, float]:
-    """Move time through equal decode steps; returns how many, and their joules."""
+    """Move time through equal decode steps; returns how many, and their joules.
+
+    `given` requests get a new token each, one gap after the one before it.
+    """
     rules, k, g, samples, totals = c.rules, c.k, c.g, w.samples, w.real
     kind, rank = g[s.KIND, replica], g[s.FIRST_RANK, replica]
     size, running = rules[kind, s.BLOCK], k[s.LENGTH, rank]
@@ -403,6 +414,8 @@ def walk(
         if sampled:
             sample(c, w, replica, decision, running, k[s.WAITING, rank], held)
             tally(c, w, replica, s.T_OUTPUT, running)
+        if given > 0 and steps > 0 and decision >= w.counts[s.GAPS_FROM]:
+            w.gaps[bin_of(decision - now)] += given
         now = decision
         free -= needed
         held += needed

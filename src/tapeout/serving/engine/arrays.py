@@ -34,6 +34,7 @@ class Watch(NamedTuple):
     samples_s: float = 0.0
     log_events: int = 0
     jump: bool = True
+    gaps_from_s: float | None = None  # gaps between tokens that end later; None: none [s]
     routed: bool = False  # a router sends the requests, and may send one again
 
 
@@ -147,7 +148,7 @@ def _requests(job: Job, after: Turns) -> Ints:
     }
     for place, values in given.items():
         rows[place] = values
-    rows[[at.AFTER, at.SCHEDULED, at.FIRST, at.LAST, at.RANK]] = -1
+    rows[[at.AFTER, at.SCHEDULED, at.FIRST, at.LAST, at.RANK, at.NEWEST]] = -1
     return rows
 
 
@@ -240,6 +241,7 @@ def _record(job: Job, after: Turns, rules: Sequence[Rules], replicas: int, watch
     counts[at.NEXT] = min(job.in_flight, order.size) if job.in_flight else -1
     counts[at.EVERY] = round(watch.samples_s * PS_PER_S)
     counts[at.ROUTED] = int(watch.routed)
+    counts[at.GAPS_FROM] = round((watch.gaps_from_s or 0.0) * PS_PER_S)
     again = watch.routed or job.in_flight or (parent >= 0).any()
     caused = arrival.size if again else 1
     return Record(
@@ -250,6 +252,7 @@ def _record(job: Job, after: Turns, rules: Sequence[Rules], replicas: int, watch
         joules=np.zeros(arrival.size),
         real=np.zeros((replicas, at.REAL_FIELDS)),
         chance=chance,
+        gaps=np.zeros(0 if watch.gaps_from_s is None else at.GAP_BINS, np.int64),
         order=order.astype(np.int64),
     )
 

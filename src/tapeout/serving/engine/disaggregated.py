@@ -16,6 +16,7 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.gaps import pooled
 from tapeout.serving.engine.handover import Link, Wire, assigned
 from tapeout.serving.engine.job import Front, Job, prepare
 from tapeout.serving.engine.run import run_engine
@@ -104,10 +105,14 @@ class SplitRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What runs a replica, and what to keep: the interval of the timeline (0: none), the log."""
+    """What runs a replica, and what to keep: the interval of the timeline (0: none), the log, gaps.
+
+    Gaps between tokens are counted that end from `gaps_from_s` on; None: none.
+    """
 
     samples_s: float = 0.0
     log: bool = False
+    gaps_from_s: float | None = None
     runner: Callable[..., Simulation] = run_engine
 
 
@@ -188,8 +193,9 @@ class _Run:
             first = self._prefill(kept, pinned)
             moved, here = self._move(first, kept)
         second = self._decode(moved, here)
+        since_s = self.watch.gaps_from_s or 0.0
         return SplitRun(
-            simulation=_joined(self.trace, self.split, first, second, rejected),
+            simulation=_joined((self.trace, self.split), first, second, rejected, since_s),
             transfers=replace(moved, pinned_blocks=self._pinned(first, moved, kept)),
         )
 
@@ -227,7 +233,12 @@ class _Run:
 
     def _engine(self, job: Job, rules: Rules, table: StepTable) -> Simulation:
         return self.watch.runner(
-            job, rules, table, samples_s=self.watch.samples_s, log=self.watch.log
+            job,
+            rules,
+            table,
+            samples_s=self.watch.samples_s,
+            log=self.watch.log,
+            gaps_from_s=self.watch.gaps_from_s,
         )
 
     def _move(self, first: _Stage, kept: Ints) -> tuple[Transfers, Ints]:
@@ -297,9 +308,10 @@ class _Run:
 
 
 def _joined(
-    trace: Trace, split: Split, first: _Stage, second: _Stage, rejected: Flags
+    asked: tuple[Trace, Split], first: _Stage, second: _Stage, rejected: Flags, since_s: float
 ) -> Simulation:
     """One table, one sum, one timeline and one log of both stages."""
+    trace, split = asked
     count = trace.requests
     early, late = _columns(first, count), _columns(second, count)
     went = second.replica(count)
@@ -324,11 +336,15 @@ def _joined(
         rejected=rejected.astype(np.int64),
     )
     lines = [one.timeline for one in (*first.runs, *second.runs) if one.timeline is not None]
+    gaps = pooled([run.gaps for run in (*first.runs, *second.runs)])
+    if gaps is not None and split.stream_first:  # keys move between the first two tokens
+        gaps = gaps.also(early["last_token_s"], late["first_token_s"], since_s)
     return Simulation(
         requests=table,
         totals=_totals(split, first, second),
         timeline=_timeline(lines) if lines else None,
         log=_log(first, second, stream_first=split.stream_first),
+        gaps=gaps,
     )
 
 

@@ -5,16 +5,15 @@ A bin is found by shifting bits, not with a logarithm: every engine puts a gap i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tapeout.constants import PERCENT
+from tapeout.constants import PERCENT, PICO
 from tapeout.numerics import Floats, Ints
-from tapeout.serving.engine.types import PS_PER_S
-
-DIGITS = 8  # bits below the leading one that tell bins apart: a bin is at most 2**-8 = 0.4 % wide
-BINS = (64 - DIGITS) << DIGITS  # of gaps below 2**63 ps
+from tapeout.serving.engine.state import GAP_BINS as BINS
+from tapeout.serving.engine.state import GAP_DIGITS as DIGITS
 
 
 def bin_of(gap_ps: int) -> int:
@@ -73,8 +72,30 @@ class Gaps:
         high = np.ceil(rank).astype(np.int64)
         low_ps = middle_ps[np.searchsorted(below, low, side="right")]
         high_ps = middle_ps[np.searchsorted(below, high, side="right")]
-        gap_s: Floats = (low_ps + (high_ps - low_ps) * (rank - low)) / PS_PER_S
+        gap_s: Floats = (low_ps + (high_ps - low_ps) * (rank - low)) * PICO
         return gap_s
+
+
+    def also(self, before_s: Floats, after_s: Floats, since_s: float = 0.0) -> Gaps:
+        """With one more gap for each pair of times; nan is none, nor is one that ends too early.
+
+        Parameters
+        ----------
+        before_s, after_s : arrays of one shape
+            Of whole picoseconds. [s]
+        since_s : float
+            Gaps that end from this time on are counted. [s]
+
+        Returns
+        -------
+        Gaps
+        """
+        here = np.isfinite(before_s) & (after_s >= since_s)
+        before_ps, after_ps = (np.rint(one[here] / PICO) for one in (before_s, after_s))
+        counts = self.counts.copy()
+        for gap_ps in (after_ps - before_ps).astype(np.int64).tolist():
+            counts[bin_of(gap_ps)] += 1
+        return Gaps(counts=counts)
 
 
 class GapRecord:
@@ -84,17 +105,26 @@ class GapRecord:
     fewer gaps than tokens. A gap goes on through a preemption.
     """
 
-    def __init__(self, requests: int) -> None:
+    def __init__(self, requests: int, since_ps: int = 0) -> None:
         self._newest_ps: list[int | None] = [None] * requests
+        self._since_ps = since_ps
         self._counts = np.zeros(BINS, np.int64)
 
     def note(self, time_ps: int, request: int) -> None:
-        """Take in that tokens of a request exist now."""
+        """Take in that tokens of a request exist now; counted from `since_ps` on."""
         before_ps = self._newest_ps[request]
-        if before_ps is not None:
+        if before_ps is not None and time_ps >= self._since_ps:
             self._counts[bin_of(time_ps - before_ps)] += 1
         self._newest_ps[request] = time_ps
 
     def gaps(self) -> Gaps:
         """Return the histogram so far."""
         return Gaps(counts=self._counts.copy())
+
+
+def pooled(parts: Sequence[Gaps | None]) -> Gaps | None:
+    """Gaps of several runs together; None where one of them did not count any."""
+    counted = [one.counts for one in parts if one is not None]
+    if not counted or len(counted) < len(parts):
+        return None
+    return Gaps(counts=np.sum(counted, axis=0))

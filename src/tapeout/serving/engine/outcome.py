@@ -10,6 +10,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.numerics import Floats, Ints
 from tapeout.serving.engine import state as at
 from tapeout.serving.engine.arrays import Arrays, turns
+from tapeout.serving.engine.gaps import Gaps
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.types import (
     PS_PER_S,
@@ -67,6 +68,7 @@ def outcome(
             request=log[2, :count],
             value=log[3, :count],
         ),
+        gaps=Gaps(counts=held.record.gaps) if held.record.gaps.size else None,
     )
 
 

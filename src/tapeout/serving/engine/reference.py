@@ -28,7 +28,13 @@ from tapeout.serving.engine.types import PS_PER_S, Event, Rules, Simulation, Ste
 
 
 def run_reference(
-    job: Job, rules: Rules, table: StepTable, *, samples_s: float = 0.0, log: bool = False
+    job: Job,
+    rules: Rules,
+    table: StepTable,
+    *,
+    samples_s: float = 0.0,
+    log: bool = False,
+    gaps_from_s: float | None = None,
 ) -> Simulation:
     """Simulate one replica from its first request to its last token.
 
@@ -42,6 +48,8 @@ def run_reference(
         Time between samples of the timeline; 0: no timeline. [s]
     log : bool
         Whether to keep every event.
+    gaps_from_s : float, optional
+        Count the gaps between tokens that end from this time on; default: none. [s]
 
     Returns
     -------
@@ -52,6 +60,8 @@ def run_reference(
     docs/simulate.md has the rules.
     """
     engine = Engine(job, rules, table, samples_s=samples_s, log=log)
+    if gaps_from_s is not None:
+        engine.count_gaps(gaps_from_s)
     engine.run()
     return engine.simulation()
 
@@ -87,7 +97,6 @@ class Engine:
         self.now_ps = 0
         self.queue: deque[Batch] = deque()
         self.ranks = [Rank(rules.kv_blocks) for _ in range(rules.ranks)]
-        self.gaps = GapRecord(job.prompt.size)
         self._requests = _requests(job)
         self._arrivals = Arrivals(job)
         self._balancer = Balancer(rules.ranks)
@@ -97,6 +106,11 @@ class Engine:
         self._log = LogRecord() if log else None
         self._sums = Sums()
         self._samples = Samples(round(samples_s * PS_PER_S))
+        self._gaps: GapRecord | None = None
+
+    def count_gaps(self, since_s: float) -> None:
+        """Count the gaps between tokens that end from a time on. [s]."""
+        self._gaps = GapRecord(self.job.prompt.size, round(since_s * PS_PER_S))
 
     def run(self) -> None:
         """Serve all requests."""
@@ -121,6 +135,7 @@ class Engine:
             totals=self._sums.totals(self.now_ps, self._costs.idle_j(idle_s)),
             timeline=self._samples.timeline(),
             log=self._log.log() if self._log else None,
+            gaps=self._gaps.gaps() if self._gaps else None,
         )
 
     # time
@@ -203,7 +218,8 @@ class Engine:
             energy_j[request.index] += entry.tokens * batch.joules_per_token
             if not entry.emitted:
                 continue
-            self.gaps.note(self.now_ps, request.index)
+            if self._gaps:
+                self._gaps.note(self.now_ps, request.index)
             if entry.first:
                 self._note(Event.FIRST, request.index, 0)
             if entry.last:

@@ -15,7 +15,7 @@ from tapeout.serving.engine.types import Rules, Simulation, StepTable
 EVENTS = 4  # of a request, unless it is preempted
 
 
-def run_engine(
+def run_engine(  # noqa: PLR0913  all but the first three have names and defaults
     job: Job,
     rules: Rules,
     table: StepTable,
@@ -23,6 +23,7 @@ def run_engine(
     samples_s: float = 0.0,
     log: bool = False,
     jump: bool = True,
+    gaps_from_s: float | None = None,
 ) -> Simulation:
     """Run a job through one replica.
 
@@ -37,6 +38,8 @@ def run_engine(
         Keep every admission, preemption, first and last token.
     jump : bool
         False takes every decode step on its own, with the same result; for tests.
+    gaps_from_s : float, optional
+        Count the gaps between tokens that end from this time on; default: none. [s]
 
     Raises
     ------
@@ -44,13 +47,14 @@ def run_engine(
         Rules that no engine has, or a timeline of too many samples.
     """
     check(rules)
+    watch = Watch(samples_s=samples_s, jump=jump, gaps_from_s=gaps_from_s)
     plain = rules.prefix_cache and not job.ids.size
     if plain:  # only a preempted request could find blocks: its own
         without = replace(rules, prefix_cache=False)
-        held = _run(job, without, table, Watch(samples_s=samples_s, jump=jump), log=log, bold=True)
+        held = _run(job, without, table, watch, log=log, bold=True)
         if not int(held.core.g[at.PREEMPTED, 0]):
             return outcome(job, held, [table], samples_s)
-    held = _run(job, rules, table, Watch(samples_s=samples_s, jump=jump), log=log)
+    held = _run(job, rules, table, watch, log=log)
     return outcome(job, held, [table], samples_s)
 
 

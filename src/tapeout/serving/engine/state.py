@@ -28,9 +28,9 @@ NEVER = int(np.iinfo(np.int64).max)
 (
     ARRIVAL, HOST, PROMPT, OUTPUT, LOADED, THINK, OWN, CHILD, SIBLING, CLIENT,
     COMPUTED, MADE, HELD, AFTER, READY, SCHEDULED, FIRST, LAST, HIT, PREEMPTS, WAITED, SINCE, SLOT,
-    RANK, TRIES, REFUSALS,
-) = range(26)  # fmt: skip
-REQUEST_FIELDS = 26
+    RANK, TRIES, REFUSALS, NEWEST, GIVEN, GIVEN_MOST,
+) = range(29)  # fmt: skip
+REQUEST_FIELDS = 29
 
 # Places of a rank; those with S_ are sums over the batch decided last
 (
@@ -60,12 +60,16 @@ JOULES, RUNNING_PS, BLOCKS_PS = range(3)
 REAL_FIELDS = 3
 
 # Places of the counts of a run
-HEAP, LOGGED, NEXT, LOST, SENT, EVERY, GIVE_UP, ROUTED = range(8)
-COUNT_FIELDS = 8
+HEAP, LOGGED, NEXT, LOST, SENT, EVERY, GIVE_UP, ROUTED, GAPS_FROM = range(9)
+COUNT_FIELDS = 9
 
 # Places of a sample of the timeline
 T_RUNNING, T_WAITING, T_BLOCKS, T_PROMPT, T_OUTPUT = range(5)
 SAMPLE_FIELDS = 5
+
+# Bins of gaps between tokens
+GAP_DIGITS = 8  # bits below the leading one that tell bins apart: a bin is at most 0.4 % wide
+GAP_BINS = (64 - GAP_DIGITS) << GAP_DIGITS  # of gaps below 2**63 ps
 
 # Places of a block
 IDENTITY, USERS, BEFORE, BEHIND, SAME = range(5)
@@ -120,4 +124,5 @@ class Record(NamedTuple):
     joules: F64  # (request,)
     real: F64
     chance: F64  # (kind, draft): of acceptance
+    gaps: I64  # (bin,): gaps between tokens; no places: they are not counted
     order: I64  # requests that nothing in the run causes, as they arrive

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.gaps import Gaps
 
 PS_PER_S = 10**12
 
@@ -254,9 +255,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One run."""
+    """One run; `gaps` are those between tokens, where they were to be counted."""
 
     requests: RequestTable
     totals: RunTotals
     timeline: Timeline | None = None
     log: Log | None = None
+    gaps: Gaps | None = None

@@ -221,12 +221,18 @@ def _loaded(runner: Runner, tokens: int) -> Runner:
     if not tokens:
         return runner
 
-    def run(
-        job: Job, rules: Rules, table: StepTable, *, samples_s: float = 0.0, log: bool = False
+    def run(  # noqa: PLR0913  a runner's
+        job: Job,
+        rules: Rules,
+        table: StepTable,
+        *,
+        samples_s: float = 0.0,
+        log: bool = False,
+        gaps_from_s: float | None = None,
     ) -> Simulation:
         there = np.minimum(tokens, job.prompt - 1)
         job = replace(job, loaded=np.maximum(job.loaded, there))
-        return runner(job, rules, table, samples_s=samples_s, log=log)
+        return runner(job, rules, table, samples_s=samples_s, log=log, gaps_from_s=gaps_from_s)
 
     return run
 

@@ -1,0 +1,1 @@
+"""Compiled count of the gaps between tokens."""
