@@ -59,7 +59,7 @@ def test_tables_show_latency_limits_load_cache_settings_and_band():
         "TTFT", "p95", "✓", "✗", "met with", "missed with", "goodput", "tokens/s", "KV cache",
         "3,000 blocks of 16 tokens a rank: given", "vllm-v1 (vLLM V1, as of 0.19)",
         "1,024 tokens and 64 sequences", "timing error", "80 % band", "J per output token",
-        "preemptions",
+        "preemptions", "all requests together",
     ):  # fmt: skip
         assert text in done.output, text
 
@@ -70,6 +70,8 @@ def test_json_is_what_was_simulated():
     assert got["model"] == "llama-3.1-8b"
     assert got["kv_blocks"]["usable"] == 3000
     assert got["token_budget"] == 1024
+    assert 0.0 < got["itl_s"]["p50"] <= got["itl_s"]["p99"] <= got["itl_s"]["largest"]
+    assert got["itl_s"]["mean"] == pytest.approx(got["itl_mean_s"], rel=0.002)
     assert got["slo_attainment_fraction"]["value"] == 1.0
     assert got["goodput_requests_per_s"] == pytest.approx(got["served_requests_per_s"])
     assert got["offered_requests_per_s"] == pytest.approx(30.0, rel=0.3)

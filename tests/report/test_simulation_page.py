@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tapeout.report.charts import simulation as charts
 from tapeout.report.charts import theme
 from tapeout.report.simulation import simulation_html, write_simulation
 from tapeout.report.tables import simulation as tables
+from tapeout.serving.engine.gaps import BINS, Gaps, bin_of
+from tapeout.serving.engine.types import PS_PER_S
 from tapeout.serving.many import ClusterSummary, Served
 from tapeout.serving.objectives import parse_objective
 from tapeout.serving.phases import order_of, phases
@@ -47,6 +50,16 @@ def test_the_page_loads_nothing_and_escapes_what_it_shows(page):
     assert 'src="' not in text
     assert "http" not in re.sub(r'http-equiv="[^"]*"', "", text)
     assert "vegaEmbed" in page
+
+
+def test_the_page_has_the_gaps_between_tokens_where_they_were_counted(made, page):
+    assert "the run did not count the gaps" in body(page)
+    counts = np.zeros(BINS, np.int64)
+    counts[bin_of(25 * PS_PER_S // 1000)] = 7
+    run = replace(made.queue_run(count=300, rate=9.0), gaps=Gaps(counts=counts))
+    text = body(simulation_html(made.result_of(run)))
+    assert "ITL: 7 gaps, all requests together" in text
+    assert text.count("25.0 ms") >= 5  # p50, p90, p95, p99, largest
 
 
 def test_the_same_result_gives_the_same_bytes(result, page):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeout.errors import InfeasibleError, ProblemsError
+from tapeout.serving.engine.gaps import BINS, Gaps, bin_of
+from tapeout.serving.engine.types import PS_PER_S
 from tapeout.serving.intervals import mean, percentile
 from tapeout.serving.metrics import Setting, met_objective, summarise, tpot_s
 from tapeout.serving.objectives import Limit, Objective, objective_of, parse_objective
@@ -362,3 +365,35 @@ def test_a_run_without_requests_has_figures_that_are_undefined(made):
     assert found.requests == 0
     assert math.isnan(found.latencies["ttft"]["mean"].value)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+# gaps between tokens
+
+
+def test_percentiles_of_gaps_are_those_that_the_run_counted(made):
+    """A run that counted none gives none; p99.9 comes with the gaps to say it."""
+    run = made.run_of(made.table([1.0], [1.5], [2.0], [7.0], preempted_s=[0.5]))
+    assert summarise(run, setting(made)).itl is None
+    for copies, rare in ((1, False), (100, True)):
+        counts = np.zeros(BINS, np.int64)
+        for gap_s, count in ((0.01, 90), (0.02, 9), (1.0, 1)):
+            counts[bin_of(round(gap_s * PS_PER_S))] = count * copies
+        found = summarise(replace(run, gaps=Gaps(counts=counts)), setting(made))
+        assert found.itl.count == 100 * copies
+        assert found.itl.values_s["p50"] == pytest.approx(0.01, rel=0.002)
+        assert found.itl.values_s["p95"] == pytest.approx(0.02, rel=0.002)
+        assert found.itl.values_s["mean"] == pytest.approx(0.0208, rel=0.002)
+        assert found.itl.largest_s == pytest.approx(1.0, rel=0.002)
+        assert ("p99.9" in found.itl.values_s) == rare
+        said = found.to_dict()["itl_s"]
+        assert said["gaps"] == 100 * copies
+        assert said["p95"] == found.itl.values_s["p95"]
+        names = [row.name for row in found.rows()]
+        assert "ITL p95" in names
+        assert names.count("ITL mean") == 1
+
+
+def test_a_limit_on_itl_is_refused_with_the_one_to_write():
+    with pytest.raises(ProblemsError, match="no request meets or misses it") as caught:
+        parse_objective("itl_p99=0.05")
+    assert "tpot_p99=0.05" in str(caught.value)

@@ -72,6 +72,16 @@ def test_every_request_is_served_and_measured(result):
     assert result.met.sum() > 0
 
 
+def test_gaps_between_tokens_are_counted_after_the_warm_up_unless_switched_off(deployment, result):
+    """Without a warm-up there is one gap for each token but the first of a request."""
+    trace = trace_of(60)
+    whole = run(deployment, trace).summary.itl
+    assert whole.count == (trace.output_tokens - 1).sum()
+    assert whole.values_s["p50"] <= whole.values_s["p99"] <= whole.largest_s
+    assert 0 < result.summary.itl.count < (result.trace.output_tokens - 1).sum()
+    assert run(deployment, trace, gaps=False).summary.itl is None
+
+
 def test_the_result_says_what_it_was_made_with(result):
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["kv_blocks"] == {"usable": 400, "low": 400, "high": 400, "source": "given"}

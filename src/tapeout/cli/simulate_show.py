@@ -12,6 +12,7 @@ from rich.table import Table
 from tapeout.cli.figures import safe
 from tapeout.perf import in_words
 from tapeout.report import formats as f
+from tapeout.report.itl import itl_words
 from tapeout.serving.remarks import warnings
 from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
@@ -94,11 +95,10 @@ def _latencies(console: Console, summary: Summary) -> None:
         ]
         table.add_row(f"  {NAMES[name]}", *cells)
         table.add_row("", *(_wide(found[one]) for one in STATISTICS), style="dim")
+    if summary.itl is not None:
+        table.add_row("  ITL", *(seconds(summary.itl.values_s[one]) for one in STATISTICS))
     console.print(table)
-    console.print(
-        f"  [dim]mean gap of all tokens (ITL) {seconds(summary.itl_mean_s)}; its percentiles need"
-        " the time of every token, which a run does not keep[/dim]"
-    )
+    console.print(f"  [dim]{itl_words(summary)}[/dim]")
 
 
 def _marked(one: Estimate, check: LimitCheck | None) -> str:

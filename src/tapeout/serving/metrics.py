@@ -15,13 +15,24 @@ import numpy as np
 from tapeout.constants import PERCENT
 from tapeout.errors import Problem, ProblemsError, nearest
 from tapeout.numerics import Floats, Ints
+from tapeout.serving.engine.gaps import Gaps
 from tapeout.serving.engine.types import RequestTable, Simulation
 from tapeout.serving.intervals import NOTHING, Estimate, mean, percentile
 from tapeout.serving.objectives import Flags, Objective, meets
-from tapeout.serving.summary import STATISTICS, ClassSummary, Distribution, LimitCheck, Summary, Use
+from tapeout.serving.summary import (
+    RARE,
+    STATISTICS,
+    ClassSummary,
+    Distribution,
+    GapSummary,
+    LimitCheck,
+    Summary,
+    Use,
+)
 from tapeout.serving.window import Window, rates_over, trend_of, window_of
 
 NAN = float("nan")
+RARE_GAPS = 10_000  # from so many on ten lie beyond p99.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +157,7 @@ def summarise(simulation: Simulation, setting: Setting) -> Summary:
         input_tokens_per_s=_per(read, length_s),
         latencies=found,
         itl_mean_s=_itl(requests, seen),
+        itl=_pooled_itl(simulation.gaps),
         checks=_checks(seen, setting),
         classes=_classes(seen, setting, good, length_s),
         use=_use(simulation, setting),
@@ -294,6 +306,20 @@ def _itl(requests: RequestTable, seen: _Seen) -> float:
     gaps = int((requests.output_tokens[place] - 1).sum())
     spans = requests.last_token_s[place] - requests.first_token_s[place]
     return float(spans.sum()) / gaps if gaps else NAN
+
+
+def _pooled_itl(gaps: Gaps | None) -> GapSummary | None:
+    """Percentiles of the gaps that a run counted."""
+    if gaps is None:
+        return None
+    count = gaps.total
+    names = [*STATISTICS[1:], *([RARE] if count >= RARE_GAPS else [])]
+    found = gaps.percentile_s(np.array([*(float(name[1:]) for name in names), 100.0])).tolist()
+    return GapSummary(
+        count=count,
+        values_s={"mean": _per(gaps.sum_s, count)} | dict(zip(names, found[:-1], strict=True)),
+        largest_s=found[-1],
+    )
 
 
 def _use(simulation: Simulation, setting: Setting) -> Use:

@@ -122,10 +122,7 @@ def _limit(part: str) -> Limit | Problem:
         return _problem(part, "cannot be read")
     metric = match["metric"]
     if metric not in METRICS:
-        close = nearest(metric, METRICS, most=1)
-        return _problem(
-            part, f"{metric!r} is none of {', '.join(METRICS)}", f"write {(*close, 'ttft')[0]}"
-        )
+        return _not_limited(part, match)
     try:
         percent, limit_s = float(match["percent"]), float(match["s"])
     except ValueError:
@@ -135,6 +132,21 @@ def _limit(part: str) -> Limit | Problem:
     if not 0.0 < limit_s < float("inf"):
         return _problem(part, "the limit must be above 0 seconds")
     return Limit(metric=metric, limit_s=limit_s, percentile=percent, of=match["of"] or "")
+
+
+def _not_limited(part: str, match: re.Match[str]) -> Problem:
+    if match["metric"] == "itl":
+        return _problem(
+            part,
+            "ITL is of the gaps of all requests together, so no request meets or misses it",
+            f"limit the mean gap of each request: tpot_p{match['percent']}={match['s']}",
+        )
+    close = nearest(match["metric"], METRICS, most=1)
+    return _problem(
+        part,
+        f"{match['metric']!r} is none of {', '.join(METRICS)}",
+        f"write {(*close, 'ttft')[0]}",
+    )
 
 
 def _problem(part: str, message: str, remedy: str = "") -> Problem:

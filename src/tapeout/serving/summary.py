@@ -12,6 +12,7 @@ from tapeout.serving.objectives import Limit
 from tapeout.serving.window import Basis, Trend, Window
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+RARE = "p99.9"  # of gaps between tokens, where enough of them lie beyond it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,25 @@ class Distribution:
 
     def __getitem__(self, statistic: str) -> Estimate:
         return self.values.get(statistic, NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapSummary:
+    """Gaps between successive tokens of a request (ITL), pooled over requests.
+
+    Attributes
+    ----------
+    count : int
+        Tokens that come together, as accepted drafts do, have one gap before them.
+    values_s : mapping of statistic to float
+        Those of `STATISTICS`, and p99.9 where ten gaps lie beyond it; right to 0.2 %. [s]
+    largest_s : float
+        Right to 0.2 %. [s]
+    """
+
+    count: int
+    values_s: Mapping[str, float]
+    largest_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +169,10 @@ class Summary:
     latencies : mapping of name to Distribution
         ttft, tpot, e2e, queue.
     itl_mean_s : float
-        Mean over all gaps of all requests, tokens of one step being 0 apart; exact. Its
-        percentiles would need the time of every token, which a run does not keep.
+        Mean over all gaps of all requests, tokens of one step being 0 apart; exact.
+    itl : GapSummary, optional
+        Of the gaps that end after the warm-up, to the end of the run; None where the run did not
+        count them.
     checks : tuple of LimitCheck
     classes : tuple of ClassSummary
         Empty where the trace has none.
@@ -179,6 +201,7 @@ class Summary:
     classes: tuple[ClassSummary, ...] = ()
     counted: Window | None = None
     basis: Basis = Basis.WINDOW
+    itl: GapSummary | None = None
 
     @property
     def output_tokens_per_s_per_chip(self) -> float:
@@ -211,6 +234,10 @@ class Summary:
                     half_width=one.half_width,
                 )
         yield Row(group="latency", name="ITL mean", value=self.itl_mean_s, unit="s")
+        if self.itl is not None:
+            for statistic, value_s in self.itl.values_s.items():
+                if statistic != "mean":  # the exact one is above
+                    yield Row(group="latency", name=f"ITL {statistic}", value=value_s, unit="s")
 
     def _load_rows(self) -> Iterator[Row]:
         yield Row(
@@ -252,6 +279,7 @@ class Summary:
                 "slo_attainment_fraction": _estimate(self.attainment),
                 "latency_s": _latencies(self.latencies),
                 "itl_mean_s": self.itl_mean_s,
+                "itl_s": _gaps(self.itl),
                 "limits": [_check(one) for one in self.checks],
                 "classes": [_class(one) for one in self.classes],
             }
@@ -300,6 +328,12 @@ def _latencies(latencies: Mapping[str, Distribution]) -> dict[str, Any]:
         | {statistic: _estimate(one) for statistic, one in found.values.items()}
         for name, found in latencies.items()
     }
+
+
+def _gaps(itl: GapSummary | None) -> dict[str, Any] | None:
+    if itl is None:
+        return None
+    return {"gaps": itl.count, "largest": itl.largest_s, **itl.values_s}
 
 
 def _estimate(one: Estimate) -> dict[str, float]:

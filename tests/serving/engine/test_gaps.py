@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tapeout.serving.cluster.run import run_cluster
 from tapeout.serving.cluster.types import Failure, Router
+from tapeout.serving.engine import reference
 from tapeout.serving.engine.disaggregated import Pool, Split, Watch, run_disaggregated
-from tapeout.serving.engine.gaps import BINS, Gaps, bin_of, bin_starts_ps
+from tapeout.serving.engine.gaps import BINS, GapRecord, Gaps, bin_of, bin_starts_ps
 from tapeout.serving.engine.handover import Link
 from tapeout.serving.engine.job import prepare
 from tapeout.serving.engine.reference import run_reference
@@ -85,6 +86,25 @@ def test_drafts_that_are_accepted_come_with_one_gap():
     assert counts.sum() == 3
 
 
+def test_percentiles_of_a_run_are_those_of_its_token_times_within_half_a_bin(monkeypatch):
+    times = {}
+
+    class Kept(GapRecord):
+        def note(self, time_ps, request):
+            times.setdefault(request, []).append(time_ps)
+            super().note(time_ps, request)
+
+    monkeypatch.setattr(reference, "GapRecord", Kept)
+    trace, rules, table = random_job(3, requests=20)
+    run = run_reference(prepare(trace, rules), rules, table, gaps_from_s=0.0)
+    gaps_ps = np.concatenate([np.diff(one) for one in times.values()])
+    assert gaps_ps.size == run.gaps.total == (trace.output_tokens - 1).sum()
+    percent = np.array([50.0, 90.0, 99.0])
+    exact_s = np.percentile(gaps_ps, percent) / PS_PER_S
+    assert run.gaps.percentile_s(percent) == pytest.approx(exact_s, rel=0.5 / 256)
+    assert run.gaps.sum_s == pytest.approx(gaps_ps.sum() / PS_PER_S, rel=0.5 / 256)
+
+
 # every way to run replicas
 
 
@@ -95,12 +115,8 @@ def whole_s(run):
 
 def adds_up(run, per_request):
     """True where the gaps are as many as they should be, and add up, each right to half a bin."""
-    counts = run.gaps.counts
-    middle_ps = STARTS[:-1] + (np.diff(STARTS) - 1) / 2
-    sum_s = float(counts[:-1] @ middle_ps) / PS_PER_S
-    return counts.sum() == per_request.sum() and sum_s == pytest.approx(
-        whole_s(run), rel=0.5 / 256
-    )
+    whole = run.gaps.sum_s == pytest.approx(whole_s(run), rel=0.5 / 256)
+    return run.gaps.total == per_request.sum() and whole
 
 
 def random_job(seed, requests=40, **changes):

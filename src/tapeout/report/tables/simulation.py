@@ -9,6 +9,7 @@ from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.charts.simulation import NAMES
 from tapeout.report.content import Cell, Row, Table, Tone, cell, left, right, row
+from tapeout.report.itl import itl_words
 from tapeout.serving.simulate import SEMANTICS
 from tapeout.serving.summary import STATISTICS
 
@@ -36,6 +37,15 @@ def latencies(summary: Summary) -> Table:
         )
         for name, found in summary.latencies.items()
     ]
+    if summary.itl is not None:
+        values_s = summary.itl.values_s
+        lines.append(
+            row(
+                "ITL",
+                *(f.seconds(values_s[one]) for one in STATISTICS),
+                f.seconds(summary.itl.largest_s),
+            )
+        )
     return Table(
         key="latencies",
         caption=f"Latency of {summary.finished:,} requests",
@@ -48,9 +58,7 @@ def latencies(summary: Summary) -> Table:
         notes=(
             "Below a figure half its 95 % confidence interval, from batches of requests; none"
             " where there are too few requests to say.",
-            f"Mean gap between tokens (ITL): {f.seconds(summary.itl_mean_s)}. Its percentiles would"
-            " need the time of every token, which a run does not keep; TPOT is the mean gap of"
-            " each request.",
+            f"{itl_words(summary)}. TPOT is the mean gap of each request.",
         ),
     )
 

@@ -60,9 +60,7 @@ def run_cluster(
     rules, tables = [one.rules for one in kinds], [one.table for one in kinds]
     events = EVENTS * job.prompt.size + 2 if log else 0
     while True:
-        watch = Watch(
-            samples_s=samples_s, log_events=events, gaps_from_s=gaps_from_s, routed=True
-        )
+        watch = Watch(samples_s=samples_s, log_events=events, gaps_from_s=gaps_from_s, routed=True)
         held = build(job, rules, tables, kind, watch)
         if client is not None:
             held.core.r[s.CLIENT] = client

@@ -36,6 +36,13 @@ def bin_starts_ps() -> Ints:
     return starts
 
 
+def bin_middles_ps() -> Floats:
+    """Mean of the whole numbers of every bin, shape (BINS,). [ps]."""
+    shift = np.maximum((np.arange(BINS, dtype=np.int64) >> DIGITS) - 1, 0)
+    middles: Floats = bin_starts_ps() + ((np.int64(1) << shift) - 1) / 2
+    return middles
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
     """Gaps between successive tokens of a request, pooled over requests.
@@ -46,6 +53,16 @@ class Gaps:
     """
 
     counts: Ints
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return int(self.counts.sum())
+
+    @property
+    def sum_s(self) -> float:
+        """All of them added up, right to half a bin, 0.2 %. [s]."""
+        return float(self.counts @ bin_middles_ps()) * PICO
 
     def percentile_s(self, percent: Floats) -> Floats:
         """Gaps that given shares do not exceed, each right to half a bin, 0.2 %. [s].
@@ -60,12 +77,10 @@ class Gaps:
         gap_s : array, same shape
             nan where there is no gap. [s]
         """
-        total = int(self.counts.sum())
+        total = self.total
         if total == 0:
             return np.full(np.shape(percent), np.nan)
-        starts = bin_starts_ps()
-        shift = np.maximum((np.arange(BINS) >> DIGITS) - 1, 0)
-        middle_ps = starts + ((np.int64(1) << shift) - 1) / 2  # of the whole numbers in the bin
+        middle_ps = bin_middles_ps()
         below = np.cumsum(self.counts)
         rank = np.asarray(percent) * PERCENT * (total - 1)
         low = np.floor(rank).astype(np.int64)
@@ -74,7 +89,6 @@ class Gaps:
         high_ps = middle_ps[np.searchsorted(below, high, side="right")]
         gap_s: Floats = (low_ps + (high_ps - low_ps) * (rank - low)) * PICO
         return gap_s
-
 
     def also(self, before_s: Floats, after_s: Floats, since_s: float = 0.0) -> Gaps:
         """With one more gap for each pair of times; nan is none, nor is one that ends too early.

@@ -221,7 +221,7 @@ def _loaded(runner: Runner, tokens: int) -> Runner:
     if not tokens:
         return runner
 
-    def run(  # noqa: PLR0913  a runner's
+    def run(
         job: Job,
         rules: Rules,
         table: StepTable,
