@@ -32,12 +32,12 @@ def drawn(seed=0, output=1):
     return DrawnStream(TrafficSpec.model_validate({"clients": [client], "requests": 1}), seed)
 
 
-def lindley(job, rules, table, *, samples_s=0.0, log=False):
+def lindley(job, rules, table, *, samples_s=0.0, log=False, gaps_from_s=None):
     """One request at a time, a step a token, at once for all requests: the engine's exact result.
 
     tests/serving/engine/test_queueing.py holds the engine against the same recursion.
     """
-    del rules, table, samples_s, log
+    del rules, table, samples_s, log, gaps_from_s
     arrival, service = job.arrival_ps / PS_PER_S, job.output * STEP_S
     done = np.cumsum(service)
     start = done - service + np.maximum.accumulate(arrival - (done - service))
@@ -268,7 +268,7 @@ def test_keys_that_are_there_are_not_computed():
 
     seen = []
 
-    def runner(job, rules, table, *, samples_s=0.0, log=False):
+    def runner(job, rules, table, *, samples_s=0.0, log=False, gaps_from_s=None):
         seen.append(job.loaded.tolist())
         return lindley(job, rules, table, samples_s=samples_s, log=log)
 
