@@ -270,7 +270,7 @@ def test_keys_that_are_there_are_not_computed():
 
     def runner(job, rules, table, *, samples_s=0.0, log=False, gaps_from_s=None):
         seen.append(job.loaded.tolist())
-        return lindley(job, rules, table, samples_s=samples_s, log=log)
+        return lindley(job, rules, table, samples_s=samples_s, log=log, gaps_from_s=gaps_from_s)
 
     run_split(make_trace([0.0, 1.0], [4, 2], 1), task(_loaded(runner, 3)))
     assert seen == [[3, 1]]
