@@ -44,9 +44,9 @@ def test_the_compiled_engine_writes_the_log_of_the_readable_one():
             allocation=Allocation.LAZY,
             reserved=SHARE // (1 + seed % 4),
         )
-        expected = run_reference(*case, samples_s=0.01, log=True)
+        expected = run_reference(*case, samples_s=0.01, log=True, gaps_from_s=0.0)
         for jump in (True, False):
-            got = run_engine(*case, samples_s=0.01, log=True, jump=jump)
+            got = run_engine(*case, samples_s=0.01, log=True, jump=jump, gaps_from_s=0.0)
             assert differences(expected, got) == [], (seed, jump, case[1])
         retracted += expected.totals.preemptions
     assert retracted > 20
@@ -108,11 +108,12 @@ def test_long_decodes_taken_at_once_are_those_taken_one_by_one():
     arrival = np.sort(rng.uniform(0.0, 0.4, 40))
     job = make_job(arrival, rng.integers(1, 90, 40), rng.integers(1, 700, 40), rules)
     table = constant_table(rules)
-    at_once = run_engine(job, rules, table, samples_s=0.05, log=True)
-    singly = run_engine(job, rules, table, samples_s=0.05, log=True, jump=False)
+    at_once = run_engine(job, rules, table, samples_s=0.05, log=True, gaps_from_s=0.0)
+    singly = run_engine(job, rules, table, samples_s=0.05, log=True, jump=False, gaps_from_s=0.0)
     assert at_once.totals.preemptions > 0
     assert differences(singly, at_once) == []
-    assert differences(run_reference(job, rules, table, samples_s=0.05, log=True), at_once) == []
+    readable = run_reference(job, rules, table, samples_s=0.05, log=True, gaps_from_s=0.0)
+    assert differences(readable, at_once) == []
 
 
 @BOTH
