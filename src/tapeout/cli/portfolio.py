@@ -180,8 +180,11 @@ def _shadows(record: Mapping[str, Any]) -> list[str]:
         for key, usd in one["shadow_usd"].items():
             if sum(usd) > 0.0:
                 unit, name = (MEGA, "M USD") if key == "MW" else (1.0, "USD")
+                what = {"MW": "one more MW", "capital": "one more USD of capital"}.get(
+                    key, f"one more unit of {safe(key)}"
+                )
                 lines.append(
-                    f"omega {one['omega']:g}: one more {safe(key)} in every year saves"
+                    f"omega {one['omega']:g}: {what} in every year saves"
                     f" {number(sum(usd) / unit)} {name}."
                 )
     return lines

@@ -1,7 +1,8 @@
 """The ladder of rights: what the programme is worth committed, and with each right added.
 
-Stages as seen from the decision date: finish the chip (remaining engineering, masks, respins,
-bring-up, software), then go to volume. Everything is a saving over the baseline at list prices.
+Two decisions are seen from the decision date: whether to go on at all, and, when the chip runs and
+its date has come, whether to go to volume. Everything is a saving over the baseline at list prices,
+of whole strategies: what was paid before a door is taken stays paid.
 """
 
 from __future__ import annotations
@@ -20,60 +21,89 @@ from tapeout.risk.options import GO_ON, Stage, StagedValue, staged_value
 from tapeout.study.evaluate import Boundary, Problem, run
 from tapeout.study.futures import Sampler
 from tapeout.study.statistics import concatenate
-from tapeout.study.tally import FAN_DRAWS, Futures
+from tapeout.study.tally import Futures
 
+LADDER_DRAWS = (
+    8192  # three strategies more are evaluated: at most these, the first of each scramble
+)
 # what is known of the own chip when volume is committed: it runs, and its date has come
 KNOWN_AT_VOLUME = ("delivered_ratio", "slip_months", "spins", "cancelled")
-STOP, ABANDON, PRESELL = "stop now", "abandon before volume", "sell a share ahead"
+STOP, THREAT = "stop now", "keep the threat, no volume"
+ABANDON, PRESELL = "abandon before volume", "sell a share ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """Present values of each future, shape (draw,) [USD]; savings over the baseline at list.
+    """Savings over the baseline at list of each future, present value, shape (draw,) [USD].
 
     Attributes
     ----------
-    programme : paid to finish the chip, volume or not
-    at_list, negotiated : saving of the headline with what it still buys at list, negotiated
-    price_gain : what the baseline saves by the negotiated price alone
-    presold : what selling a share ahead adds; nan where the scenario has no offtake
+    at_list, negotiated : the headline, what it still buys at list or negotiated prices
+    left, left_negotiated : the headline cancelled before volume, its firm orders written off
+    threat : world B, the programme kept credible from the start and never brought to volume
+    presold, presold_negotiated : what selling a share ahead adds; nan where the scenario has no
+        offtake
     """
 
-    programme: Floats
     at_list: Floats
     negotiated: Floats
-    price_gain: Floats
+    left: Floats
+    left_negotiated: Floats
+    threat: Floats
     presold: Floats
+    presold_negotiated: Floats
 
 
 def ladder(
     problem: Problem, sampler: Sampler, drawn: Futures, offtake: Any
 ) -> list[dict[str, Any]]:
-    """The rungs over the futures, at most `FAN_DRAWS` of them: the first of every scramble.
+    """The rungs over at most `LADDER_DRAWS` of the futures, the first of every scramble.
 
-    Evaluates one strategy more than the futures hold: the headline without the negotiated price.
+    Evaluates what the futures do not hold: the headline without the negotiated price, and the
+    headline cancelled before volume, with and without it.
     """
     size = len(drawn.draws)
-    each = min(size, FAN_DRAWS) // SCRAMBLES
+    each = min(size, LADDER_DRAWS) // SCRAMBLES
     spans = [(at, at + each) for at in range(0, size, size // SCRAMBLES)]
-    dear, known = [], []
+    parts: list[tuple[Floats, ...]] = []
     for span in _blocks(spans):
-        part = sampler.draw(int(np.log2(size)), drawn.draws.seed, span)
-        inputs = sampler.inputs(sampler.table(part))
-        dear.append(run(problem, problem.headline, inputs, negotiated=False)[0].npv_usd)
-        known.append(_known(inputs))
+        draws = sampler.draw(int(np.log2(size)), drawn.draws.seed, span)
+        parts.append(_evaluated(problem, sampler.inputs(sampler.table(draws))))
+    dear, left, left_negotiated, known = (
+        concatenate([part[i] for part in parts]) for i in range(4)
+    )
     index = np.concatenate([np.arange(*span) for span in spans])
     worlds = {name: usd[index] for name, usd in drawn.worlds.items()}
-    bound = drawn.bounds["list"]
-    base, programme = worlds["A"], worlds["programme"]
+    bounds = drawn.bounds
+    base = worlds["A"]
     found = Worth(
-        programme=programme,
-        at_list=base - concatenate(dear),
+        at_list=base - dear,
         negotiated=base - worlds["C"],
-        price_gain=base - (worlds["B"] - programme),
-        presold=_presold(offtake, bound)[index],
+        left=base - left,
+        left_negotiated=base - left_negotiated,
+        threat=base - worlds["B"],
+        presold=_presold(offtake, bounds["list"])[index],
+        presold_negotiated=_presold(offtake, bounds["negotiated"])[index],
     )
-    return ladder_rows(found, np.concatenate(known), drawn.draws.scramble[index])
+    return ladder_rows(found, known, drawn.draws.scramble[index])
+
+
+def _evaluated(problem: Problem, inputs: Inputs) -> tuple[Floats, Floats, Floats, Floats]:
+    """Cost of the headline at list, then cancelled at list and negotiated; what is known."""
+    gone = inputs.replace({f"{OWN}.cancelled": 1.0})
+
+    def cost(given: Inputs, *, negotiated: bool) -> Floats:
+        usd = run(problem, problem.headline, given, negotiated=negotiated)[0].npv_usd
+        return np.broadcast_to(usd, (inputs.draws,))
+
+    columns = [inputs.flat(f"{OWN}.{name}") for name in KNOWN_AT_VOLUME]
+    known = np.column_stack([np.broadcast_to(one, (inputs.draws,)) for one in columns])
+    return (
+        cost(inputs, negotiated=False),
+        cost(gone, negotiated=False),
+        cost(gone, negotiated=True),
+        known,
+    )
 
 
 def _blocks(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -86,12 +116,6 @@ def _blocks(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             joined.append((start, stop))
     for start, stop in joined:
         yield from ((at, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK))
-
-
-def _known(inputs: Inputs) -> Floats:
-    """What is known at the volume decision, shape (draw, signal)."""
-    columns = [inputs.flat(f"{OWN}.{name}") for name in KNOWN_AT_VOLUME]
-    return np.column_stack([np.broadcast_to(one, (inputs.draws,)) for one in columns])
 
 
 def _presold(offtake: Any, bound: Boundary) -> Floats:
@@ -123,36 +147,33 @@ def ladder_rows(found: Worth, known: Floats, scramble: Ints) -> list[dict[str, A
         rung, title, value_usd, se_usd, gain_usd (over the rung before), reached_volume (share of
         futures that come to the second decision), goes_on (share of all that go to volume).
     """
-    zero = np.zeros(1)
-    plain = found.at_list + found.programme
     rungs: list[tuple[str, str, StagedValue]] = []
+    sold = bool(np.isfinite(found.presold).all())
 
-    def add(key: str, title: str, stages: list[Stage], payoff: Floats) -> None:
+    def add(key: str, title: str, first: Doors, second: Doors, payoff: Floats) -> None:
+        stages = [
+            Stage(key="start", cost_usd=np.zeros(1), exits=first),
+            Stage(key="volume", cost_usd=np.zeros(1), known=known, exits=second),
+        ]
         rungs.append((key, title, staged_value(stages, payoff, scramble=scramble)))
 
-    def two(
-        first: dict[str, Floats], second: dict[str, Floats], gain: Floats = zero
-    ) -> list[Stage]:
-        return [
-            Stage(key="finish", cost_usd=found.programme, gain_usd=gain, exits=first),
-            Stage(key="volume", cost_usd=zero, known=known, exits=second),
-        ]
-
-    add("committed", "Committed to volume, list prices", two({}, {}), plain)
-    doors = {ABANDON: zero}
-    add("abandon", "+ may abandon before volume", two({}, doors), plain)
-    stop = {STOP: zero}
-    add("stage", "+ may stop today", two(stop, doors), plain)
-    sold = bool(np.isfinite(found.presold).all())
+    leave: Doors = {ABANDON: found.left}
+    stop: Doors = {STOP: np.zeros(1)}
+    add("committed", "Committed to volume, list prices", {}, {}, found.at_list)
+    add("abandon", "+ may abandon before volume", {}, leave, found.at_list)
+    add("stage", "+ may stop today", stop, leave, found.at_list)
     if sold:
-        doors = doors | {PRESELL: plain + found.presold}
-        add("presale", "+ may sell a share ahead", two(stop, doors), plain)
-    # the lower price is had as soon as the chip is finished, and kept without volume
-    kept = found.negotiated + found.programme - found.price_gain
+        ahead = leave | {PRESELL: found.at_list + found.presold}
+        add("presale", "+ may sell a share ahead", stop, ahead, found.at_list)
+    leave = {ABANDON: found.left_negotiated}
     if sold:
-        doors = {ABANDON: zero, PRESELL: kept + found.presold}
-    add("leverage", "+ negotiated prices", two(stop, doors, found.price_gain), kept)
+        leave = leave | {PRESELL: found.negotiated + found.presold_negotiated}
+    bargain = stop | {THREAT: found.threat}
+    add("leverage", "+ negotiated prices", bargain, leave, found.negotiated)
     return _rows(rungs)
+
+
+Doors = dict[str, Floats]
 
 
 def _rows(rungs: list[tuple[str, str, StagedValue]]) -> list[dict[str, Any]]:
@@ -160,7 +181,7 @@ def _rows(rungs: list[tuple[str, str, StagedValue]]) -> list[dict[str, Any]]:
     before = 0.0
     for key, title, one in rungs:
         volume = [action in (GO_ON, PRESELL) for action in one.action["volume"]]
-        finish = [action == GO_ON for action in one.action["finish"]]
+        start = [action == GO_ON for action in one.action["start"]]
         rows.append(
             {
                 "rung": key,
@@ -169,7 +190,7 @@ def _rows(rungs: list[tuple[str, str, StagedValue]]) -> list[dict[str, Any]]:
                 "se_usd": one.se_usd,
                 "gain_usd": one.value_usd - before if rows else 0.0,
                 "reached_volume": one.reached["volume"],
-                "goes_on": float(np.mean(np.array(volume) & np.array(finish))),
+                "goes_on": float(np.mean(np.array(volume) & np.array(start))),
             }
         )
         before = one.value_usd

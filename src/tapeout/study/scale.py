@@ -13,10 +13,8 @@ import numpy as np
 
 from tapeout.constants import DAY_S, MEGA, YEAR_S
 from tapeout.economics.breakeven import break_even_volume
-from tapeout.economics.types import Inputs
-from tapeout.numerics import Floats
 from tapeout.study.central import CentralCase
-from tapeout.study.evaluate import Outcomes, Problem, evaluate
+from tapeout.study.evaluate import Problem, evaluate
 from tapeout.study.futures import Sampler
 
 G_SHIPS = (1.25, 1.5, 2.0, 3.0, 5.0)
@@ -53,15 +51,16 @@ def scale_rows(
     values = sampler.table(sampler.draw(DRAWS_LOG2, seed))
     rows = []
     for stability, factor in HAZARDS.items():
-        newcomer = {HAZARD: values[HAZARD] * factor} | dict.fromkeys(SUNK, np.ones(1))
+        newcomer = {HAZARD: values[HAZARD] * factor} | dict.fromkeys((*SUNK, TEAM), np.ones(1))
         inputs = sampler.inputs(dict(values) | newcomer)
         outcomes = evaluate(problem, inputs, full=False)
         bound = outcomes.boundaries["list"]
-        per_team = _team_unit_usd(outcomes, problem, inputs)
-        other = float(bound.fixed_usd.mean() - (per_team * inputs.flat(TEAM)).mean())
+        # a team of one dollar a year: its present cost is the factor of every other team's
+        per_team = float(outcomes.cost[problem.headline].by_line_usd["own.software"].mean())
+        other = float(bound.fixed_usd.mean()) - per_team
         saved, own = float(bound.a_usd.mean()), float(bound.b_usd.mean())
         for team in TEAMS_USD_PER_YEAR:
-            fixed = other + float(per_team.mean()) * team
+            fixed = other + per_team * team
             for g in G_SHIPS:
                 volume = float(break_even_volume(g, fixed, saved, own))
                 row = {
@@ -72,13 +71,6 @@ def scale_rows(
                 }
                 rows.append(row | {name: volume * one for name, one in size.items()})
     return rows
-
-
-def _team_unit_usd(outcomes: Outcomes, problem: Problem, inputs: Inputs) -> Floats:
-    """Present cost of a team of one dollar a year, shape (draw,)."""
-    spent = outcomes.cost[problem.headline].by_line_usd["own.software"]
-    unit: Floats = spent / np.maximum(inputs.flat(TEAM), np.finfo(float).tiny)
-    return unit
 
 
 def site_size(problem: Problem, case: CentralCase) -> dict[str, float]:

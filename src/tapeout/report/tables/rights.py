@@ -36,11 +36,15 @@ def ladder(results: Results) -> Table | None:
             for one in found
         ),
         notes=(
-            "Each line has all rights above it. Before volume the owner knows what the chip"
-            " delivers, its slip, steppings and whether it was cancelled; the rule is fitted on"
-            " half of the futures and valued on the other. Physical probabilities at the stated"
-            " discount rate: a chip programme has no replicating portfolio. Negotiated prices count"
-            " as had once the chip is finished, volume or not.",
+            "Each line has all rights above it, and is worth whole strategies over the baseline at"
+            " list. When volume is decided the owner knows what the chip delivers, its slip,"
+            " steppings and whether it was cancelled; leaving then keeps what was paid before:"
+            " engineering, bridge, idle halls, deposits, the write-off of firm orders. The rule is"
+            " fitted on half of the futures and valued on the other, with physical probabilities at"
+            " the stated discount rate. Negotiated prices count from the first purchase on, as in"
+            " worlds B and C, and one more door opens: the programme kept as a threat, without"
+            " volume. Waiting for a later chip, expanding, changing supplier and selling old chips"
+            " on are not among the doors.",
         ),
         stacks=False,
     )
