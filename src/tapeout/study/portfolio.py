@@ -66,8 +66,8 @@ BRANCHES = 4
 AGAIN_GAP = 1e-5
 LEFT_OUT = (
     "years, not quarters: units are taken in a year's first quarter and serve its mean need",
-    "everything is decided at the start; deciding again later would cost less, and the strategies of"
-    " `tapeout decide`, whose fleets follow each future's demand, do cost less",
+    "everything is decided at the start; deciding again later would cost less, and the strategies"
+    " of `tapeout decide`, whose fleets follow each future's demand, do cost less",
     "bought chips at list price, no negotiated discount",
     "deposits and firm orders of the own chip: an order that slips a whole year lapses unpaid",
     "the spread of entry costs (NRE, ports) over futures: their mean is paid",
