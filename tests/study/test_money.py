@@ -151,6 +151,67 @@ def test_measures_agree_with_the_present_costs_they_come_from(world):
     assert np.isnan(by_key["rent"]["irr_per_year"])
 
 
+def finance(**choices):
+    return SimpleNamespace(finance=FinanceSection(**choices))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"book_years": 1.0},
+        {"book_years": 15.0},
+        {"debt_fraction": 0.6},
+        {"debt_fraction": 0.6, "debt_rate_per_year": 0.3},
+        {"opening_cash_usd": 1e9},
+    ],
+)
+def test_the_value_after_tax_moves_with_neither_the_books_nor_the_debt(world, choices):
+    problem, case = world
+    plain = money.measures(problem, case, SCENARIO)
+    other = money.measures(problem, case, finance(**choices))
+    for one, two in zip(plain, other, strict=True):
+        assert two["npv_after_tax_usd"] == pytest.approx(one["npv_after_tax_usd"], rel=1e-12)
+
+
+def test_without_tax_the_value_is_the_revenue_less_the_present_cost(world):
+    problem, case = world
+    for row in money.measures(problem, case, finance(tax_fraction=0.0)):
+        flow = case.flows[row["strategy"]]
+        sold = float((money.revenue_usd(flow, case) * flow.discount[0]).sum())
+        # demand not served is a cost of the comparison, not a payment
+        unserved = sum(
+            flow.npv_by_line_usd()[0, index]
+            for index, line in enumerate(flow.lines)
+            if line.key == "unserved"
+        )
+        assert row["npv_after_tax_usd"] == pytest.approx(
+            sold - row["present_cost_usd"] + unserved, rel=1e-9
+        )
+
+
+def test_tax_takes_from_a_strategy_that_earns(world):
+    problem, case = world
+    free = money.measures(problem, case, finance(tax_fraction=0.0))
+    taxed = money.measures(problem, case, finance(tax_fraction=0.3))
+    for one, two in zip(free, taxed, strict=True):
+        assert two["npv_after_tax_usd"] < one["npv_after_tax_usd"]
+
+
+def test_opening_cash_is_not_put_in_again_by_the_owners(world):
+    problem, case = world
+    plain = money.measures(problem, case, SCENARIO)
+    there = max(row["peak_funding_usd"] for row in plain) / 2
+    other = money.measures(problem, case, finance(opening_cash_usd=there))
+    short = [row for row in other if row["run_out_quarter"] is not None]
+    assert short
+    assert all(row["run_out_quarter"] is None for row in plain)
+    for one, two in zip(plain, other, strict=True):
+        left = max(0.0, one["cash_need_usd"] - there)
+        assert two["cash_need_usd"] == pytest.approx(one["cash_need_usd"], abs=1.0)
+        assert two["peak_funding_usd"] == pytest.approx(left, abs=1.0)
+        assert (two in short) == (left > 0.0)
+
+
 def test_the_table_holds_every_statement_of_every_strategy(world):
     problem, case = world
     table = money.statements_table(problem, case, SCENARIO)

@@ -24,6 +24,8 @@ from tapeout.economics.finance import quarterly_rate
 from tapeout.economics.types import CashFlow, Line
 from tapeout.numerics import Floats
 
+HORIZON_VALUE = "unexpired_life"  # line that credits what chips are worth at the horizon
+
 
 class Account(StrEnum):
     """Where a cost line stands on the statements."""
@@ -56,7 +58,7 @@ _ACCOUNTS = {
     Account.CAPITAL: ("chip", "host", "network", "storage", "rack", "conversion"),
     Account.DEPOSIT: ("prepayment", "reservation"),
     Account.DISPOSAL: ("resale",),
-    Account.NONE: ("unexpired_life", "depreciation", "unserved"),
+    Account.NONE: (HORIZON_VALUE, "depreciation", "unserved"),
 }
 _BY_NAME = {name: account for account, names in _ACCOUNTS.items() for name in names}
 
@@ -310,6 +312,47 @@ def _balance(
         "equity": equity,
         "debt, tax and equity": debt.owed + deferred + equity,
     }
+
+
+def after_tax_npv_usd(
+    flow: CashFlow,
+    policy: Policy,
+    lives: Mapping[str, Fleetlife],
+    *,
+    revenue_usd: Floats | None = None,
+    draw: int = 0,
+) -> float:
+    """Present value of a strategy after tax and before financing [USD].
+
+    Parameters
+    ----------
+    flow, policy, lives, revenue_usd, draw
+        As in `three_statements`.
+
+    Notes
+    -----
+    Tax is on income before interest, so neither debt nor its rate moves the value; depreciation is
+    that of the tax authority, so the owner's book life does not either. What chips are worth at
+    the horizon is the credit of the present cost; its excess over the tax basis is income of the
+    last quarter, a shortfall a loss.
+    """
+    sums = _sums(flow, draw)
+    tax = _total(
+        {key: _tax_book(usd, lives[key], policy) for key, usd in sums.capital.items()}, flow
+    )
+    operating = sums[Account.REVENUE] + sums[Account.RUNNING] + sums[Account.RENT]
+    operating = operating + sums[Account.PROGRAMME] + sums[Account.DISPOSAL]
+    if revenue_usd is not None:
+        operating = operating + revenue_usd
+    value = np.zeros_like(operating)
+    for index, line in enumerate(flow.lines):
+        if line.key.split(".")[-1] == HORIZON_VALUE:
+            value -= flow.usd[draw, :, index]
+    taxable = operating + value - tax.depreciation - tax.derecognised
+    taxable[-1] -= tax.carrying[-1]
+    paid = income_tax(taxable, tax_fraction=policy.tax_fraction).current
+    moved = operating + value + sums[Account.CAPITAL] + sums[Account.DEPOSIT] - paid
+    return float((moved * flow.discount[draw]).sum())
 
 
 def peak_funding_usd(change_in_cash_usd: Floats) -> float:

@@ -27,6 +27,7 @@ from tapeout.economics.statements import (
     Policy,
     Statements,
     account_of,
+    after_tax_npv_usd,
     peak_funding_usd,
     run_out_quarter,
     three_statements,
@@ -48,6 +49,15 @@ def policy_of(scenario: Any) -> Policy:
 
 def statements_of(problem: Problem, case: CentralCase, policy: Policy) -> dict[str, Statements]:
     """Three statements of every strategy, revenue at the value of a token."""
+    lives = _lives(problem, case)
+    return {
+        key: three_statements(flow, policy, lives, revenue_usd=revenue_usd(flow, case))
+        for key, flow in case.flows.items()
+    }
+
+
+def _lives(problem: Problem, case: CentralCase) -> dict[str, Fleetlife]:
+    """Service life of every option's chips, and what a shift of the workload leaves of them."""
     inputs, quarters = case.inputs, problem.setting.quarters
     lives = {}
     for key, option in problem.setting.options.items():
@@ -57,18 +67,19 @@ def statements_of(problem: Problem, case: CentralCase, policy: Policy) -> dict[s
             useful = np.where(shifted, inputs.flat(f"{OWN}.shift_ratio")[0], 1.0)
         life = int(option_life_quarters(option, inputs)[0])
         lives[key] = Fleetlife(service_quarters=life, useful_ratio=useful)
-    return {
-        key: three_statements(flow, policy, lives, revenue_usd=revenue_usd(flow, case))
-        for key, flow in case.flows.items()
-    }
+    return lives
 
 
 def revenue_usd(flow: CashFlow, case: CentralCase) -> Floats:
     """Tokens served at what a token sells for, shape (quarter,) [USD]."""
     worth = np.broadcast_to(flow.token_worth, flow.tokens.shape)[0]
-    value = case.inputs.flat("value.usd_per_mtok")[0]
-    usd: Floats = flow.tokens[0] / MTOK * worth * value
+    usd: Floats = flow.tokens[0] / MTOK * worth * value_usd_per_mtok(case)
     return usd
+
+
+def value_usd_per_mtok(case: CentralCase) -> float:
+    """What a million output tokens sell for at the decision [USD]."""
+    return float(case.inputs.flat("value.usd_per_mtok")[0])
 
 
 def commitments_of(
@@ -170,9 +181,10 @@ def measures(problem: Problem, case: CentralCase, scenario: Any) -> list[dict[st
     """Every measure of a strategy as one set, in the central case.
 
     Rates of return and paybacks are of the payments saved over the baseline; a strategy that
-    spends nothing extra has none, and an outcome code says why.
+    spends nothing extra has none, and an outcome code says why. NPV after tax is before financing;
+    funding is of the whole strategy, financing and tax included.
     """
-    policy = policy_of(scenario)
+    policy, lives = policy_of(scenario), _lives(problem, case)
     books = statements_of(problem, case, policy)
     base = case.flows[problem.baseline].by_quarter_usd()[0]
     rate = float(case.inputs.flat("decision.discount_rate")[0])
@@ -182,8 +194,6 @@ def measures(problem: Problem, case: CentralCase, scenario: Any) -> list[dict[st
         cost = float(flow.npv_usd()[0])
         cash = books[key].cash
         funding = cash["change in cash"] - cash[OWNERS]
-        free = cash["cash from operations"] - books[key].profit["interest"]
-        after_tax = free + cash["cash from investing"]
         row: dict[str, Any] = {
             "strategy": key,
             "title": problem.strategy(key).title,
@@ -192,10 +202,16 @@ def measures(problem: Problem, case: CentralCase, scenario: Any) -> list[dict[st
             "equivalent_annual_cost_usd": float(equivalent_annual_cost_usd(cost, rate, years)),
             "lcot_usd_per_mtok": cost / float(flow.discounted_tokens()[0]) * MTOK,
             "lcot_by_value_usd_per_mtok": cost / float(flow.discounted_worth()[0]) * MTOK,
-            "npv_after_tax_usd": float((after_tax * flow.discount[0]).sum())
-            + float(books[key].balance["chips and systems"][-1] * flow.discount[0, -1]),
-            "peak_funding_usd": peak_funding_usd(funding),
-            "run_out_quarter": run_out_quarter(funding, policy.opening_cash_usd),
+            "value_usd_per_mtok": value_usd_per_mtok(case),
+            "npv_after_tax_usd": after_tax_npv_usd(
+                flow, policy, lives, revenue_usd=revenue_usd(flow, case)
+            ),
+            "peak_funding_usd": float(cash[OWNERS].sum()),
+            "cash_need_usd": peak_funding_usd(funding),
+            # without cash of its own there is nothing that could run out
+            "run_out_quarter": run_out_quarter(funding, policy.opening_cash_usd)
+            if policy.opening_cash_usd
+            else None,
         }
         limit = scenario.finance.funding_limit_usd
         if limit is not None:

@@ -101,7 +101,7 @@ def _funding(facts: Mapping[str, Any]) -> str:
         return f"Every strategy stays within the funding limit of {limit} in the central case."
     shut = {row["strategy"] for row in over}
     named = "; ".join(
-        f"{row['title']} needs {usd(row['peak_funding_usd'])} and runs out in"
+        f"{row['title']} needs {usd(row['cash_need_usd'])} and runs out in"
         f" {_quarter_after(facts['start'], row['unfunded_quarter'])}"
         for row in over
     )

@@ -57,9 +57,11 @@ def measures(results: Results) -> Table | None:
         rows=tuple(_measure(one) for one in found),
         notes=(
             "IRR, MIRR and payback are of what is saved over the baseline, the book value at the"
-            " horizon included. NPV after tax counts tokens at their value and capital on the"
-            " owner's books; peak funding is the most that owners ever have to put in. Before"
-            " debt unless the scenario's [finance] says otherwise.",
+            " horizon included. NPV after tax is before financing: tokens at their value, tax on"
+            " income before interest, chips at the horizon as in the present cost. Peak funding is"
+            " the most that owners ever put in beyond opening cash, for the whole strategy; the"
+            " payback table's peak extra cash need is over the baseline and before tax. Funding"
+            " is before debt unless the scenario's [finance] says otherwise.",
         ),
     )
 
