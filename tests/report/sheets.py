@@ -31,7 +31,7 @@ class Sheets:
         return self.known[key]
 
     def work_out(self, sheet, formula):
-        names = {"SUM": np.sum, "SUMPRODUCT": product, "ABS": np.abs, "ROUND": np.round}
+        names = {"SUM": total, "SUMPRODUCT": product, "ABS": np.abs, "ROUND": np.round}
 
         def block(found):
             first, top, last, bottom = found.groups()
@@ -52,6 +52,10 @@ class Sheets:
         )
         text = text.replace("^-", "**-").replace("^", "**")
         return eval(text, {"__builtins__": {}, "array": np.array} | names)  # noqa: S307  our own
+
+
+def total(*parts):
+    return float(sum(np.sum(one) for one in parts))
 
 
 def product(*arrays):
