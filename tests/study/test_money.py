@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tapeout.economics.books import income_tax
 from tapeout.economics.sections import FinanceSection
 from tapeout.economics.statements import (
     Account,
@@ -187,6 +188,36 @@ def test_without_tax_the_value_is_the_revenue_less_the_present_cost(world):
         assert row["npv_after_tax_usd"] == pytest.approx(
             sold - row["present_cost_usd"] + unserved, rel=1e-9
         )
+
+
+def test_what_chips_are_worth_at_the_horizon_is_taxed_over_their_tax_basis(world):
+    problem, case = world
+    free = money.measures(problem, case, finance(tax_fraction=0.0))
+    # expensed when bought: no tax basis is left, the whole worth is income of the last quarter
+    taxed = money.measures(problem, case, finance(tax_fraction=0.3, tax_recovery_years=0))
+    for one, two in zip(free, taxed, strict=True):
+        flow = case.flows[one["strategy"]]
+        income = money.revenue_usd(flow, case).copy()
+        for index, line in enumerate(flow.lines):
+            if account_of(line) is Account.NONE and not line.key.endswith("unexpired_life"):
+                continue
+            if account_of(line) is not Account.DEPOSIT:
+                income -= flow.usd[0, :, index]
+        tax = income_tax(income, tax_fraction=0.3).current
+        expected = float((tax * flow.discount[0]).sum())
+        assert one["npv_after_tax_usd"] - two["npv_after_tax_usd"] == pytest.approx(expected)
+
+
+def test_a_slower_deduction_is_never_worth_more(world):
+    problem, case = world
+    at_once = money.measures(problem, case, finance(tax_recovery_years=0))
+    slow = money.measures(problem, case, finance(tax_recovery_years=10))
+    gaps = [
+        one["npv_after_tax_usd"] - two["npv_after_tax_usd"]
+        for one, two in zip(at_once, slow, strict=True)
+    ]
+    assert min(gaps) >= -1.0
+    assert max(gaps) > 1.0
 
 
 def test_tax_takes_from_a_strategy_that_earns(world):
