@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from tapeout.economics.statements import (
     Account,
     Policy,
     account_of,
+    after_tax_npv_usd,
     peak_funding_usd,
     run_out_quarter,
 )
@@ -206,6 +208,19 @@ def test_what_chips_are_worth_at_the_horizon_is_taxed_over_their_tax_basis(world
         tax = income_tax(income, tax_fraction=0.3).current
         expected = float((tax * flow.discount[0]).sum())
         assert one["npv_after_tax_usd"] - two["npv_after_tax_usd"] == pytest.approx(expected)
+
+
+def test_undiscounted_tax_is_the_same_however_fast_chips_are_deducted(world):
+    problem, case = world
+    lives = money._lives(problem, case)
+    for flow in case.flows.values():
+        plain = replace(flow, discount=np.ones_like(flow.discount), _kept={}, _sums={})
+        revenue = np.full(flow.tokens.shape[1], 1e12)  # so that no quarter makes a loss
+        values = [
+            after_tax_npv_usd(plain, Policy(tax_recovery_years=years), lives, revenue_usd=revenue)
+            for years in (0, 3, 10)
+        ]
+        assert values == pytest.approx([values[0]] * 3, rel=1e-12)
 
 
 def test_a_slower_deduction_is_never_worth_more(world):
