@@ -174,20 +174,6 @@ def test_refusals_name_the_driver_and_the_remedy():
     [
         ({("build.nre_usd", "site.pue_ratio"): 1.5}, "write -1 to 1"),
         ({("build.spins", "build.nre_usd"): 0.5}, "not drawn"),
-        (
-            {
-                ("build.nre_usd", "site.pue_ratio"): 0.5,
-                ("build.nre_usd", "decision.discount_rate"): 0.5,
-            },
-            "only one other",
-        ),
-        (
-            {
-                ("build.nre_usd", "site.pue_ratio"): 0.5,
-                ("site.pue_ratio", "decision.discount_rate"): 0.5,
-            },
-            "which follows",
-        ),
     ],
 )
 def test_impossible_correlations_are_refused(correlations, message):

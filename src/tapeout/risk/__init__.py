@@ -21,6 +21,7 @@ from tapeout.risk.beliefs import (
     update_shared,
     years_to_shift,
 )
+from tapeout.risk.copula import Copula, copula, nearest_correlations, rank_correlation
 from tapeout.risk.distributions import (
     Bernoulli,
     Beta,
@@ -59,6 +60,7 @@ __all__ = [
     "Beta",
     "Columns",
     "Constant",
+    "Copula",
     "Discrete",
     "Distribution",
     "ExtraSpins",
@@ -73,6 +75,7 @@ __all__ = [
     "best_of",
     "beta_mean",
     "brier_score",
+    "copula",
     "crps_normal",
     "cvar",
     "done_by_spin",
@@ -86,8 +89,10 @@ __all__ = [
     "log_score",
     "lognormal_range",
     "mean_extra_spins",
+    "nearest_correlations",
     "no_shift_probability",
     "probability_cheapest",
+    "rank_correlation",
     "regret",
     "rule_of_succession",
     "sample",

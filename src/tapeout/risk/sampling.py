@@ -8,11 +8,10 @@ import numpy as np
 
 from tapeout.errors import InfeasibleError
 from tapeout.numerics import Draws, Floats, Ints
+from tapeout.risk.copula import Copula, Correlations, copula
 from tapeout.risk.distributions import Constant, Distribution
 from tapeout.risk.registry import column
 from tapeout.risk.sobol import SMALLEST_LOG2, uniforms
-
-Correlations = Mapping[tuple[str, str], float]
 
 
 def sample(
@@ -20,7 +19,7 @@ def sample(
     draws_log2: int,
     seed: int,
     *,
-    correlations: Correlations | None = None,
+    correlations: Correlations | Copula | None = None,
     part: tuple[int, int] | None = None,
 ) -> Draws:
     """Draw 2^draws_log2 futures in 16 independent scrambles.
@@ -33,9 +32,9 @@ def sample(
     draws_log2 : int
         4 to 24; 16 gives 65,536 draws in blocks of one scramble each.
     seed : int
-    correlations : mapping of (driven, driver) to rank-normal correlation
-        The driven figure follows the other through a Gaussian copula; both keep their
-        distributions. A driver drawn along with another cannot itself drive a third.
+    correlations : mapping of (follower, leader) to correlation, or Copula
+        Of their normal scores, see `copula`; all drivers keep their distributions. A copula may
+        name drivers that are not drawn here.
     part : (start, stop), optional
         Only these draws of the 2^draws_log2; they are the same numbers as in the whole.
 
@@ -47,16 +46,17 @@ def sample(
     Raises
     ------
     UnknownNameError, InfeasibleError
-        A name is not in the registry, or a number is out of range.
+        A name is not in the registry, a number is out of range, or correlations contradict one
+        another.
     """
-    leaders = _leaders(correlations or {}, distributions)
+    joint = _copula(correlations or {}, distributions)
+
+    def own(name: str) -> Floats:
+        return uniforms(column(name), draws_log2, seed, part)
 
     def points(name: str) -> Floats:
-        own = uniforms(column(name), draws_log2, seed, part)
-        if name not in leaders:
-            return own
-        leader, strength = leaders[name]
-        return _follow(own, uniforms(column(leader), draws_log2, seed, part), strength)
+        leaders = joint.leaders(name)
+        return _follow([(own(n), weight) for n, weight in leaders]) if leaders else own(name)
 
     start, stop = part or (0, 1 << draws_log2)
     values = {
@@ -114,28 +114,25 @@ def standard_error_of(
     return float(found.std(ddof=1) / np.sqrt(groups.size))
 
 
-def _leaders(
-    correlations: Correlations, distributions: Mapping[str, Distribution]
-) -> dict[str, tuple[str, float]]:
-    """The driver that each driven figure follows, checked."""
-    leaders = {driven: (leader, rho) for (driven, leader), rho in correlations.items()}
-    if len(leaders) < len(correlations):
-        raise InfeasibleError("a driver figure can follow only one other")
-    for driven, (leader, rho) in leaders.items():
-        if not -1.0 <= rho <= 1.0:
-            raise InfeasibleError(f"correlation of {driven} with {leader}, {rho}: write -1 to 1")
-        if leader in leaders:
-            raise InfeasibleError(f"{driven} follows {leader}, which follows {leaders[leader][0]}")
-        if driven not in distributions:
-            raise InfeasibleError(f"{driven} is correlated with {leader} but not drawn")
-    return leaders
+def _copula(
+    correlations: Correlations | Copula, distributions: Mapping[str, Distribution]
+) -> Copula:
+    if isinstance(correlations, Copula):
+        return correlations
+    for follower, leader in correlations:
+        if follower not in distributions:
+            raise InfeasibleError(f"{follower} is correlated with {leader} but not drawn")
+    return copula(correlations)
 
 
-def _follow(own: Floats, leader: Floats, strength: float) -> Floats:
-    """Uniform draws whose normal scores have this correlation with the leader's."""
+def _follow(columns: Sequence[tuple[Floats, float]]) -> Floats:
+    """Uniform draws whose normal score is the weighted sum of those of other uniform draws."""
     from scipy.special import ndtr, ndtri  # noqa: PLC0415 - heavy to import
 
-    score = strength * ndtri(leader) + np.sqrt(1.0 - strength**2) * ndtri(own)
+    (first, weight), *rest = columns
+    score = weight * ndtri(first)
+    for column_, weight_ in rest:
+        score += weight_ * ndtri(column_)
     # Beyond eight standard deviations ndtr rounds to 0 or 1, which have no finite quantile.
     followed: Floats = np.clip(ndtr(score), 2.0**-53, 1.0 - 2.0**-53)
     return followed

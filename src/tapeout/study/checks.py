@@ -19,6 +19,8 @@ from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, n
 from tapeout.quantities import Quantity, in_unit
 from tapeout.study.capacity import STATED
 from tapeout.study.demand import elasticities
+from tapeout.study.correlations import pair_problems
+from tapeout.study.futures import UNIFORMS
 from tapeout.study.problem import check_meaning, sizing_option, strategies
 from tapeout.study.resolve import resolution_problems
 from tapeout.study.scarce import check_supply
@@ -44,6 +46,7 @@ def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
         *_check_spans(scenario),
         *_check_repeats(scenario),
         *_check_paths(scenario),
+        *_check_correlations(scenario),
         *_check_beliefs(scenario),
         *_check_response(scenario, catalog),
         *check_supply(scenario),
@@ -222,6 +225,12 @@ def _check_paths(scenario: Any) -> list[Problem]:
     for future in scenario.future:
         wrong += _check_set(f"future.{future.key}.set", future.set, terms, tossed)
     return wrong
+
+
+def _check_correlations(scenario: Any) -> list[Problem]:
+    """Pairs name inputs or tosses, and no pair contradicts the others."""
+    tosses = UNIFORMS if "own" in scenario.options else ()
+    return pair_problems(scenario.correlations, (*known_terms(scenario), *tosses))
 
 
 def _check_set(

@@ -40,6 +40,7 @@ from tapeout.study.central import (
 from tapeout.study.chains import reconciliation, triangulation
 from tapeout.study.checks import check_all
 from tapeout.study.demand import demand_response
+from tapeout.study.correlations import joint, unranged_problems
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
 from tapeout.study.facts import (
     bought_advantages,
@@ -53,7 +54,7 @@ from tapeout.study.facts import (
     sampling,
     scope_of,
 )
-from tapeout.study.futures import Sampler, sampler
+from tapeout.study.futures import UNIFORMS, Sampler, sampler
 from tapeout.study.ladder import ladder
 from tapeout.study.money import measures, statements_table
 from tapeout.study.problem import assemble
@@ -147,6 +148,7 @@ def build(
     scarce = scarce_of(scenario, resolution.ledger, racks, setting.quarters)
     problem = replace(problem, setting=replace(setting, scarce=scarce))
     drawer = sampler(resolution.ledger, kinds, chips, timed.shift_ratios)
+    drawer = _correlated(drawer, scenario, what)
     option = problem.setting.options[problem.alternative]
     today = unit_cost(
         option,
@@ -165,6 +167,17 @@ def build(
         digest=hashlib.sha256(to_json(scenario.model_dump(mode="json")).encode()).hexdigest(),
     )
     return study, timed
+
+
+def _correlated(drawer: Sampler, scenario: Any, what: str) -> Sampler:
+    """Join the drivers that the scenario or the reviewed table correlates."""
+    drivers = dict(drawer.columns)
+    if drawer.has_own:
+        drivers |= {name: name for name in UNIFORMS}
+    wrong = unranged_problems(scenario.correlations, drivers)
+    if wrong:
+        raise ProblemsError(what, wrong)
+    return replace(drawer, copula=joint(scenario.correlations, drivers))
 
 
 def futures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tapeout.numerics import Draws, Floats
 from tapeout.risk import (
     SCRAMBLES,
     Columns,
+    Copula,
     Distribution,
     TwoPieceNormal,
     Uniform,
@@ -33,7 +34,6 @@ WAFER_USE = 0.9  # after edge and scribe lines, for dies of this size
 MOST_SPINS = 4  # a funded team fixes its silicon or stops
 # growth of a normal draw may fall below -1, at which nothing is left to grow; assumption
 STEEPEST_FALL = -0.95
-SLIP_WITH_DELIVERY = -0.4  # late programmes tend to fall short as well; assumption
 
 UNIFORMS = ("build.late", "build.spins", "build.cancelled", "shift.time", "shift.kind")
 _BY_CHIP = ("timing_ratio", "allin_w_per_chip", "memory_gb", "die_area_mm2")
@@ -56,6 +56,8 @@ class Sampler:
         Own chip's throughput over the alternative's on each shifted workload, relative to today's.
     reference_lcot_usd_per_mtok : float
         Central levelised cost of the alternative at the decision; revenue is a markup on it.
+    copula : Copula
+        Which drivers are drawn together.
     """
 
     ledger: Ledger
@@ -65,6 +67,7 @@ class Sampler:
     kinds: Mapping[str, str]
     shift_ratios: Floats
     reference_lcot_usd_per_mtok: float = 1.0
+    copula: Copula = field(default_factory=Copula)
 
     @property
     def has_own(self) -> bool:
@@ -96,14 +99,7 @@ class Sampler:
         seed: int,
         part: tuple[int, int] | None,
     ) -> Draws:
-        correlations = {}
-        if f"{OWN}.delivered_ratio" in self.columns and f"{OWN}.slip_if_late_months" in (
-            self.columns
-        ):
-            pair = ("build.delivered_ratio", "build.slip_if_late_months")
-            if pair[0] in distributions:
-                correlations[pair] = SLIP_WITH_DELIVERY
-        return sample(distributions, draws_log2, seed, correlations=correlations, part=part)
+        return sample(distributions, draws_log2, seed, correlations=self.copula, part=part)
 
     def medians(self, rows: int = 1) -> dict[str, Floats]:
         """Every path at its central value, and the coin tosses at theirs.

@@ -37,6 +37,7 @@ from tapeout.economics.sections import (
 )
 from tapeout.economics.term import Term
 from tapeout.errors import Problem, ProblemsError, did_you_mean, nearest
+from tapeout.risk.sections import CorrelationsSection
 from tapeout.serving.sections import SloSection
 from tapeout.workload.sections import ShiftSection, TrafficSection
 
@@ -64,6 +65,7 @@ class _ScenarioBase(Section):
     supply: SupplySection = SupplySection()
     installed: tuple[InstalledSection, ...] = ()
     reference: tuple[ReferenceSection, ...] = ()
+    correlations: CorrelationsSection = CorrelationsSection()
 
 
 def _scenario_model() -> type[BaseModel]:

@@ -12,19 +12,19 @@ from tapeout.economics.schedule import OWN
 from tapeout.economics.types import Inputs
 from tapeout.numerics import BLOCK, Draws, Floats, Ints
 from tapeout.risk import SCRAMBLES
+from tapeout.risk.copula import Group, conditional
 from tapeout.risk.information import Value, evpi, expected, worth_of_choice
 from tapeout.risk.registry import column
-from tapeout.risk.sensitivity import Shares, analyse, follow_back, matched, mix
+from tapeout.risk.sensitivity import Shares, analyse, matched, mix
 from tapeout.risk.sensitivity.indices import Bools
 from tapeout.risk.sobol import uniforms
 from tapeout.study.evaluate import Problem, run
-from tapeout.study.futures import SLIP_WITH_DELIVERY, UNIFORMS, Sampler
+from tapeout.study.futures import UNIFORMS, Sampler
 from tapeout.study.statistics import concatenate
 
 ROWS_LOG2 = 10  # points of the analysis of variance; each costs 1 + 3 subjects evaluations
 MOST_DRAWS = 65_536  # that information is valued on; more would only cost memory
 _OTHER_SEED = 1_000_003  # of the points that share nothing with the first
-_SLIP, _DELIVERED = "build.slip_if_late_months", "build.delivered_ratio"
 
 # what the programme draws by chance acts through these model inputs
 CHANCES = {
@@ -329,14 +329,15 @@ def _saving(problem: Problem, inputs: Inputs) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copies:
-    """Two independent sets of points, and the correlated pair completed across them.
+    """Two independent sets of points; correlated drivers are completed across them.
 
-    `crossed[driver]` holds a driver of the second set drawn given its partner in the first.
+    `joint` holds the groups of correlated drivers, with the normal scores of the first set and
+    independent ones, from which what is not shared is drawn given what is.
     """
 
     one: Mapping[str, Floats]
     other: Mapping[str, Floats]
-    crossed: Mapping[str, Floats]
+    joint: tuple[_Joint, ...]
     group: Mapping[str, int]
     scramble: Ints
 
@@ -354,7 +355,10 @@ class _Copies:
         return cls(
             one=one.values,
             other={name: values[order] for name, values in other.values.items()},
-            crossed=_crossed(sampler, log2, seed, order),
+            joint=tuple(
+                _Joint.of(one_group, group, (log2, seed), order)
+                for one_group in sampler.copula.groups
+            ),
             group=group,
             scramble=one.scramble,
         )
@@ -365,10 +369,13 @@ class _Copies:
         `shared` is (case, group, row), columns are (case and row,).
         """
         cases = len(shared)
+        fresh = dict(self.other)
+        for one in self.joint:
+            fresh |= one.completed(sampler, shared)
         drawn = {}
         for name, values in self.one.items():
             if name in self.group:
-                mixed = mix(shared[:, self.group[name]], values, self._fresh(name, shared))
+                mixed = mix(shared[:, self.group[name]], values, fresh[name])
             else:
                 mixed = np.broadcast_to(values, (cases, values.size))
             drawn[name] = mixed.reshape(-1)
@@ -376,29 +383,53 @@ class _Copies:
         values_of |= {path: drawn[name] for path, name in sampler.columns.items()}
         return values_of | {name: drawn[name] for name in UNIFORMS}
 
-    def _fresh(self, name: str, shared: Bools) -> Floats:
-        if name not in self.crossed:
-            return self.other[name]
-        partner = _DELIVERED if name == _SLIP else _SLIP
-        return mix(shared[:, self.group[partner]], self.crossed[name], self.other[name])
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Joint:
+    """A group of correlated drivers: scores of the first set and fresh ones, (driver, row)."""
 
-def _crossed(sampler: Sampler, log2: int, seed: int, order: Ints) -> dict[str, Floats]:
-    """Slip given the first set's delivery, and delivery given its slip."""
-    laws = sampler.distributions
-    if not {_SLIP, _DELIVERED} <= set(laws):
-        return {}
-    slip = uniforms(column(_SLIP), log2, seed)
-    delivered = follow_back(uniforms(column(_DELIVERED), log2, seed), slip, SLIP_WITH_DELIVERY)
-    fresh = {
-        name: uniforms(column(name), log2, seed + _OTHER_SEED)[order]
-        for name in (_SLIP, _DELIVERED)
-    }
-    given = {_SLIP: delivered, _DELIVERED: slip}
-    return {
-        name: laws[name].ppf(follow_back(fresh[name], given[name], SLIP_WITH_DELIVERY))
-        for name in given
-    }
+    group: Group
+    subject: Ints
+    scores: Floats
+    fresh: Floats
+
+    @classmethod
+    def of(
+        cls,
+        group: Group,
+        subjects: Mapping[str, int],
+        how: tuple[int, int],
+        order: Ints,
+    ) -> _Joint:
+        from scipy.special import ndtri  # noqa: PLC0415 - heavy to import
+
+        log2, seed = how
+        numbers = [column(name) for name in group.names]
+        own = np.stack([ndtri(uniforms(number, log2, seed)) for number in numbers])
+        new = [ndtri(uniforms(number, log2, seed + _OTHER_SEED)[order]) for number in numbers]
+        return cls(
+            group=group,
+            subject=np.array([subjects[name] for name in group.names]),
+            scores=group.factor @ own,
+            fresh=np.stack(new),
+        )
+
+    def completed(self, sampler: Sampler, shared: Bools) -> dict[str, Floats]:
+        """Drivers of the group drawn given those that are shared, each (case, row)."""
+        from scipy.special import ndtr  # noqa: PLC0415 - heavy to import
+
+        subjects = np.unique(self.subject)
+        code = (shared[:, subjects] * (1 << np.arange(subjects.size))[None, :, None]).sum(axis=1)
+        scores = np.zeros((len(self.group.names), *code.shape))
+        for pattern in np.unique(code):
+            known = np.flatnonzero(pattern >> np.searchsorted(subjects, self.subject) & 1)
+            others, drawn = conditional(self.group, known.tolist(), self.scores, self.fresh)
+            case, row = np.nonzero(code == pattern)
+            for place, values in zip(others, drawn, strict=True):
+                scores[place, case, row] = values[row]
+        laws = sampler.distributions
+        uniform = np.clip(ndtr(scores), 2.0**-53, 1.0 - 2.0**-53)
+        return {name: laws[name].ppf(uniform[i]) for i, name in enumerate(self.group.names)}
 
 
 # --- two studies one may buy ---
