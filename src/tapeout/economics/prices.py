@@ -91,6 +91,36 @@ def site_lease_usd_per_w_year(inputs: Inputs) -> Floats:
     return inputs.once("site lease", make)
 
 
+LOG_ERROR = "value.log_error"  # of the price of tokens after 1, 2 ... years, drawn where stated
+
+
+def log_error_paths(inputs: Inputs) -> tuple[str, ...]:
+    """Inputs that hold the forecast error of the price of tokens, a year each; often none."""
+    count = sum(path.startswith(LOG_ERROR) for path in inputs.values)
+    return tuple(f"{LOG_ERROR}[{year}]" for year in range(1, count + 1))
+
+
+def price_drift(inputs: Inputs, time_years: Floats) -> Floats:
+    """Price of a token over today's without hardware progress, (draw or 1, time).
+
+    Software, models and margins: their decline, and where a shock is stated its forecast error,
+    linear between the years and constant after the last.
+    """
+    log = np.multiply(-inputs("value.decline_per_year"), time_years, order="F")
+    paths = log_error_paths(inputs)
+    if paths:
+        errors = [np.zeros((1, 1)), *(inputs(path) for path in paths)]
+        index = np.minimum(time_years[0], len(paths) - 1e-9)
+        year, part = index.astype(np.int64), index % 1.0
+        moved = [
+            errors[y] + share * (errors[y + 1] - errors[y])
+            for y, share in zip(year, part, strict=True)
+        ]
+        log = np.add(log, np.concatenate(np.broadcast_arrays(*moved), axis=1), order="F")
+    drift: Floats = np.exp(log)
+    return drift
+
+
 def utilisation(inputs: Inputs) -> Floats:
     """Mean use of a fleet sized for its peak, (draw or 1, 1)."""
     return utilisation_fraction(inputs("demand.peak_to_mean_ratio"), inputs("demand.fill_fraction"))

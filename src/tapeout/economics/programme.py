@@ -11,6 +11,8 @@ from tapeout.economics.lines import Case, Entry, served_ratio, unmet_tokens
 from tapeout.economics.prices import (
     CHIP_PARTS,
     chip_price_usd,
+    log_error_paths,
+    price_drift,
     site_lease_usd_per_w_year,
     utilisation,
 )
@@ -408,7 +410,8 @@ def _reference(case: Case) -> SiliconOption | None:
 
 def _worth_inputs(case: Case) -> tuple[str, ...]:
     option = _reference(case)
-    names = ("value.usd_per_mtok", "value.decline_per_year")
+    errors = log_error_paths(case.inputs)
+    names = ("value.usd_per_mtok", "value.decline_per_year", *errors)
     if option is None:
         return names
     generation = f"options.{option.key}.generation_years"
@@ -425,7 +428,7 @@ def token_worth(case: Case) -> Floats:
 
     def make() -> Floats:
         time = mid_quarter_years(case.quarters)[None, :]
-        worth = np.exp(np.multiply(-inputs("value.decline_per_year"), time, order="F"))
+        worth = price_drift(inputs, time)
         if option is None:
             return worth
         index = generation_index(option, inputs, time)

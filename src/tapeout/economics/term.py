@@ -32,6 +32,7 @@ AT_LEAST = {
     "life_years": 0.25,  # the step of the plan
     "cadence_years": 0.25,
     "generation_cadence_years": 0.25,
+    "observed_changes": 2.0,
 }
 BELOW_ONE = frozenset({"partner_margin_fraction", "cloud_margin_fraction"})
 

@@ -18,6 +18,51 @@ from tapeout.economics.option_terms import (
 from tapeout.economics.term import Sign, Term
 from tapeout.economics.term import make as _t
 
+# Each drift of the price of tokens acts once: hardware through the rival's generations, the others
+# here. Stated, they take the place of `decline_per_year`, which lumps them.
+PRICE_DRIFTS = ("software", "model", "margin")
+_DRIFT_TEXTS = {
+    "software": "better serving software on the same chips and models",
+    "model": "models that need less work for the same answer",
+    "margin": "thinner margins of those who sell tokens",
+}
+PRICE_DRIFT_TERMS: tuple[Term, ...] = (
+    *(
+        _t(
+            f"{name}_decline_per_year",
+            "1/year",
+            "signed",
+            f"decline of the price of a token through {text}; in place of decline_per_year",
+            "derived",
+        )
+        for name, text in _DRIFT_TEXTS.items()
+    ),
+    *(
+        _t(
+            f"{name}_innovation_sd",
+            "ratio",
+            "positive",
+            f"yearly shock to the logarithm of the price through {text}, one standard deviation",
+            "derived",
+        )
+        for name, text in _DRIFT_TEXTS.items()
+    ),
+    _t(
+        "observed_changes",
+        "count",
+        "count",
+        "yearly changes from which those declines were estimated, at least 2; needed with a shock",
+        "derived",
+    ),
+    _t(
+        "autocorrelation_fraction",
+        "fraction",
+        "fraction",
+        "share of a year's shock that carries over into the next; 0.63 where not stated",
+        "derived",
+    ),
+)
+
 GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
     "decision": (
         _t(
@@ -260,6 +305,7 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
             "continuous decline of that revenue beyond the hardware progress of the alternative",
             "driver:token_price_excess_decline_per_year",
         ),
+        *PRICE_DRIFT_TERMS,
     ),
 }
 
@@ -276,6 +322,7 @@ __all__ = [
     "BUY_TERMS",
     "GLOBAL_TERMS",
     "OPTION_TERMS",
+    "PRICE_DRIFTS",
     "RENT_TERMS",
     "ROADMAP_TERMS",
     "Sign",

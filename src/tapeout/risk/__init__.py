@@ -39,6 +39,7 @@ from tapeout.risk.distributions import (
     from_range,
     lognormal_range,
 )
+from tapeout.risk.price_paths import POOLED_AUTOCORRELATION, log_errors, shocks_needed
 from tapeout.risk.registry import driver_name
 from tapeout.risk.sampling import Columns, sample, standard_error_of
 from tapeout.risk.sobol import SCRAMBLES
@@ -55,6 +56,7 @@ from tapeout.risk.summary import (
 
 __all__ = [
     "FAN_LEVELS",
+    "POOLED_AUTOCORRELATION",
     "SCRAMBLES",
     "Bernoulli",
     "Beta",
@@ -86,6 +88,7 @@ __all__ = [
     "forecast_sd",
     "from_figure",
     "from_range",
+    "log_errors",
     "log_score",
     "lognormal_range",
     "mean_extra_spins",
@@ -97,6 +100,7 @@ __all__ = [
     "rule_of_succession",
     "sample",
     "shift_hazard_per_year",
+    "shocks_needed",
     "standard_error_of",
     "tornado",
     "update",

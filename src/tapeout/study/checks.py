@@ -14,7 +14,7 @@ from tapeout.catalog import Catalog
 from tapeout.constants import QUARTERS_PER_YEAR
 from tapeout.economics.schedule import OWN
 from tapeout.economics.term import Term
-from tapeout.economics.terms import GLOBAL_TERMS
+from tapeout.economics.terms import GLOBAL_TERMS, PRICE_DRIFTS
 from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, nearest
 from tapeout.quantities import Quantity, in_unit
 from tapeout.study.capacity import STATED
@@ -22,7 +22,7 @@ from tapeout.study.demand import elasticities
 from tapeout.study.correlations import pair_problems
 from tapeout.study.futures import UNIFORMS
 from tapeout.study.problem import check_meaning, sizing_option, strategies
-from tapeout.study.resolve import resolution_problems
+from tapeout.study.resolve import resolution_problems, stated_drifts
 from tapeout.study.scarce import check_supply
 from tapeout.study.scenario import option_terms, years_from
 from tapeout.workload import load_model
@@ -47,6 +47,7 @@ def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
         *_check_repeats(scenario),
         *_check_paths(scenario),
         *_check_correlations(scenario),
+        *_check_drifts(scenario),
         *_check_beliefs(scenario),
         *_check_response(scenario, catalog),
         *check_supply(scenario),
@@ -224,6 +225,26 @@ def _check_paths(scenario: Any) -> list[Problem]:
         wrong += _check_set(f"decision.dates.{date.name}.set", date.set, terms, set())
     for future in scenario.future:
         wrong += _check_set(f"future.{future.key}.set", future.set, terms, tossed)
+    return wrong
+
+
+def _check_drifts(scenario: Any) -> list[Problem]:
+    """A drift of the price of tokens acts once; a shock needs the changes it was seen in."""
+    value, wrong = scenario.value, []
+    parts = stated_drifts(value)
+    if parts and value.decline_per_year is not None:
+        wrong.append(
+            Problem(
+                path="value.decline_per_year",
+                value="",
+                message=f"stands beside {', '.join(parts)}, which it lumps together",
+                remedy="write either the whole or its parts",
+            )
+        )
+    shocks = [f"{name}_innovation_sd" for name in PRICE_DRIFTS]
+    shocks = [name for name in shocks if getattr(value, name) is not None]
+    if shocks and value.observed_changes is None:
+        wrong.append(_missing("value.observed_changes", f"{shocks[0]} needs it"))
     return wrong
 
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from tapeout.constants import YEAR_HOURS
 from tapeout.economics.levelised import energy_usd_per_year
-from tapeout.economics.prices import recovery_factor
+from tapeout.economics.prices import LOG_ERROR, recovery_factor
 from tapeout.economics.schedule import OWN
-from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, Sign
+from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, PRICE_DRIFTS, Sign
 from tapeout.economics.types import Inputs
 from tapeout.numerics import Draws, Floats
 from tapeout.risk import (
+    POOLED_AUTOCORRELATION,
     SCRAMBLES,
     Columns,
     Copula,
@@ -24,7 +25,9 @@ from tapeout.risk import (
     driver_name,
     extra_spins,
     from_figure,
+    log_errors,
     sample,
+    shocks_needed,
 )
 from tapeout.sources import Ledger
 
@@ -36,6 +39,7 @@ MOST_SPINS = 4  # a funded team fixes its silicon or stops
 STEEPEST_FALL = -0.95
 
 UNIFORMS = ("build.late", "build.spins", "build.cancelled", "shift.time", "shift.kind")
+LONGEST_YEARS = 20  # of a horizon, and so of a simulated path of prices
 _BY_CHIP = ("timing_ratio", "allin_w_per_chip", "memory_gb", "die_area_mm2")
 
 
@@ -68,6 +72,16 @@ class Sampler:
     shift_ratios: Floats
     reference_lcot_usd_per_mtok: float = 1.0
     copula: Copula = field(default_factory=Copula)
+
+    @property
+    def shocks(self) -> tuple[str, ...]:
+        """Drivers of the forecast errors of the price of tokens, where the scenario has any."""
+        return tuple(name for name in self.distributions if name.startswith("drift."))
+
+    @property
+    def tosses(self) -> tuple[str, ...]:
+        """Uniform draws that are no input: the programme's coin tosses and the price's shocks."""
+        return (*UNIFORMS, *self.shocks)
 
     @property
     def has_own(self) -> bool:
@@ -116,18 +130,19 @@ class Sampler:
             "shift.time": 1.0,
             "shift.kind": 0.0,
         }
-        return values | {name: np.full(rows, centre[name]) for name in UNIFORMS}
+        return values | {name: np.full(rows, centre.get(name, 0.5)) for name in self.tosses}
 
     def table(self, draws: Draws) -> dict[str, Floats]:
         """Columns of a draw by path."""
         values: dict[str, Floats] = {p: np.array([v]) for p, v in self.fixed.items()}
         values |= {path: draws[name] for path, name in self.columns.items()}
-        return values | {name: draws[name] for name in UNIFORMS}
+        return values | {name: draws[name] for name in self.tosses}
 
     def inputs(self, values: Mapping[str, Floats]) -> Inputs:
         """Turn primitive columns into the inputs of the money model."""
         out = dict(values)
         uniform = {name: out.pop(name) for name in UNIFORMS}
+        _token_price(out, {name: out.pop(name) for name in self.shocks})
         pue = self.ledger["site.pue_ratio"].chosen.value
         for key, kind in self.kinds.items():
             path = f"options.{key}"
@@ -204,7 +219,10 @@ def derivations(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
             f"{OWN}.cancelled": (f"{OWN}.cancellation_fraction",),
             f"{OWN}.shift_years": ("shift.hazard_per_year",),
         }
-    return out | {"value.usd_per_mtok": ("value.markup_ratio",)}
+    return out | {
+        "value.usd_per_mtok": ("value.markup_ratio",),
+        "value.decline_per_year": tuple(f"value.{name}_decline_per_year" for name in PRICE_DRIFTS),
+    }
 
 
 _BUILT_RENT = (
@@ -232,6 +250,32 @@ def model_paths(path: str, kinds: Mapping[str, str], stated: Container[str]) -> 
         if path in sources and derived not in stated
     }
     return through | {path}
+
+
+def _token_price(out: dict[str, Floats], shocks: Mapping[str, Floats]) -> None:
+    """Declines of the price of tokens added up, and their forecast errors from the shocks."""
+    stated = [f"value.{name}_decline_per_year" for name in PRICE_DRIFTS]
+    parts = [out.pop(path) for path in stated if path in out]
+    if parts:
+        out["value.decline_per_year"] = sum(parts[1:], parts[0])
+    sds = {name: out.pop(f"value.{name}_innovation_sd", None) for name in PRICE_DRIFTS}
+    changes = out.pop("value.observed_changes", None)
+    carried = out.pop("value.autocorrelation_fraction", np.array([POOLED_AUTOCORRELATION]))
+    if not shocks or changes is None:
+        return
+    from scipy.special import ndtri  # noqa: PLC0415 - heavy to import
+
+    total: Floats = np.zeros((1, LONGEST_YEARS))
+    for name, sd in sds.items():
+        if sd is not None:
+            own = [driver_name(f"drift.{name}", i) for i in range(shocks_needed(LONGEST_YEARS))]
+            total = total + log_errors(
+                np.stack([ndtri(shocks[one]) for one in own], axis=1),
+                innovation_sd=sd[:, None],
+                observed_changes=changes[:, None],
+                autocorrelation=carried[:, None],
+            )
+    out |= {f"{LOG_ERROR}[{year + 1}]": total[:, year] for year in range(LONGEST_YEARS)}
 
 
 def _parts(out: dict[str, Floats], path: str, kind: str) -> None:
@@ -303,6 +347,10 @@ def sampler(
         if isinstance(law, TwoPieceNormal) and entry.path.endswith("growth_per_year"):
             law = replace(law, floor=STEEPEST_FALL)
         distributions.setdefault(name, law)
+    for name in PRICE_DRIFTS:
+        if f"value.{name}_innovation_sd" in ledger:
+            for slot in range(shocks_needed(LONGEST_YEARS)):
+                distributions[driver_name(f"drift.{name}", slot)] = Uniform(low=0.0, high=1.0)
     return Sampler(
         ledger=ledger,
         columns=columns,

@@ -14,7 +14,7 @@ import numpy as np
 
 from tapeout.constants import MEGA, MTOK, QUARTERS_PER_YEAR, YEAR_HOURS, YEAR_S
 from tapeout.economics.levelised import unit_cost
-from tapeout.economics.prices import utilisation
+from tapeout.economics.prices import price_drift, utilisation
 from tapeout.economics.schedule import (
     OWN,
     Schedule,
@@ -373,7 +373,7 @@ def _token_value(years: _Years) -> Floats:
     """Revenue per million output tokens lost where demand is not served, (draw or 1, year)."""
     inputs, setting = years.inputs, years.study.problem.setting
     time = np.arange(float(years.periods))[None, :] + 0.5
-    value = inputs("value.usd_per_mtok") * np.exp(-inputs("value.decline_per_year") * time)
+    value = inputs("value.usd_per_mtok") * price_drift(inputs, time)
     option = setting.options.get(setting.reference)
     if option is None or option.kind not in ("buy", "rent"):
         return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tapeout.catalog import Catalog, with_default_range
-from tapeout.economics.terms import GLOBAL_TERMS, Term
+from tapeout.economics.terms import GLOBAL_TERMS, PRICE_DRIFTS, Term
 from tapeout.errors import Problem, ProblemsError, UnitError, UnknownNameError
 from tapeout.quantities import Quantity, QuantityError, in_unit
 from tapeout.sources import Figure, Ledger, Resolved
@@ -76,7 +76,7 @@ class _Resolver:
             written = getattr(section, term.name)
             if written is not None:
                 self.write(path, term, written)
-            else:
+            elif path != _LUMPED_DECLINE or not stated_drifts(section):
                 self.default(path, term, None)
 
     def option(self, key: str, option: Any) -> None:
@@ -296,6 +296,15 @@ class _Resolver:
         chosen = _in_term_unit(ranged.chosen, term)
         why = "; ".join(text for text in (ranged.why, f"from {found.path}") if text)
         self.ledger.add(replace(ranged, path=path, chosen=chosen, why=why))
+
+
+_LUMPED_DECLINE = "value.decline_per_year"
+
+
+def stated_drifts(value: Any) -> tuple[str, ...]:
+    """Declines of the price of tokens that a scenario states one by one."""
+    names = (f"{name}_decline_per_year" for name in PRICE_DRIFTS)
+    return tuple(name for name in names if getattr(value, name) is not None)
 
 
 def _bandwidth(record: Any) -> float:

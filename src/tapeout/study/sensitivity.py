@@ -126,7 +126,7 @@ SUBJECTS = (
         ),
     ),
     Subject(key="parts", title="Wafers, memory and packages", fields=("parts.",)),
-    Subject(key="worth", title="Worth of a token", fields=("value.",)),
+    Subject(key="worth", title="Worth of a token", fields=("value.", "drift.")),
     Subject(key="money", title="Discount rate", fields=("decision.",)),
     Subject(
         key="site",
@@ -286,7 +286,7 @@ def _shares(name: str, shares: Shares, index: int) -> dict[str, float]:
 def _members(sampler: Sampler) -> dict[str, tuple[str, ...]]:
     """Uncertain inputs of each subject that has any, and the chances of the programme."""
     found: dict[str, list[str]] = {subject.key: [] for subject in SUBJECTS}
-    chances = UNIFORMS if sampler.has_own else ()
+    chances = (*(UNIFORMS if sampler.has_own else ()), *sampler.shocks)
     for path in (*sampler.columns, *chances):
         found[subject_of(path, sampler.kinds)].append(path)
     return {key: tuple(paths) for key, paths in found.items() if paths}
@@ -294,7 +294,7 @@ def _members(sampler: Sampler) -> dict[str, tuple[str, ...]]:
 
 def _learnable(key: str, paths: tuple[str, ...], sampler: Sampler) -> tuple[str, ...]:
     """What would be known of a subject: its inputs, and how its tosses fall."""
-    known = tuple(path for path in paths if path not in UNIFORMS)
+    known = tuple(path for path in paths if path not in sampler.tosses)
     return known + (CHANCES.get(key, ()) if sampler.has_own else ())
 
 
@@ -347,7 +347,7 @@ class _Copies:
     ) -> _Copies:
         one, other = sampler.draw(log2, seed), sampler.draw(log2, seed + _OTHER_SEED)
         order = matched(one.scramble, seed)
-        driver = dict(sampler.columns) | {name: name for name in UNIFORMS}
+        driver = dict(sampler.columns) | {name: name for name in sampler.tosses}
         group: dict[str, int] = {}
         for index, paths in enumerate(members.values()):
             for path in paths:
@@ -381,7 +381,7 @@ class _Copies:
             drawn[name] = mixed.reshape(-1)
         values_of = {path: np.array([value]) for path, value in sampler.fixed.items()}
         values_of |= {path: drawn[name] for path, name in sampler.columns.items()}
-        return values_of | {name: drawn[name] for name in UNIFORMS}
+        return values_of | {name: drawn[name] for name in sampler.tosses}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
