@@ -68,6 +68,14 @@ _SYSTEM = (
     ),
 )
 
+_PORT_PER_RELEASE = _t(
+    "port_usd_per_release",
+    "USD",
+    "positive",
+    "port of one new model release; with software.releases_per_year",
+    "derived",
+)
+
 BUY_TERMS: tuple[Term, ...] = (
     *_SPEED,
     *_SYSTEM,
@@ -151,6 +159,7 @@ RENT_TERMS: tuple[Term, ...] = (
         "throughput on day one over a mature stack",
         "driver:port_throughput_fraction_start",
     ),
+    _PORT_PER_RELEASE,
     _t("minimum_usd_per_year", "USD/year", "positive", "take-or-pay minimum", "derived"),
     _t("minimum_years", "years", "positive", "years the minimum runs", "derived"),
 )
@@ -420,6 +429,56 @@ BUILD_TERMS: tuple[Term, ...] = (
         "driver:rebate_lost_fraction",
     ),
     *ROADMAP_TERMS,
+    _PORT_PER_RELEASE,
+    _t(
+        "model_families",
+        "count",
+        "positive",
+        "families of models kept running on the chip",
+        "derived",
+    ),
+    _t(
+        "usd_per_family_year",
+        "USD/year",
+        "positive",
+        "kernels, formats and tests of one family; with model_families",
+        "derived",
+    ),
+    _t(
+        "day0_coverage_fraction",
+        "fraction",
+        "fraction",
+        "share of a new model's traffic served on the day of its release; with port_lag_months",
+        "derived",
+    ),
+    _t(
+        "port_lag_months",
+        "months",
+        "positive",
+        "from a release until all of its traffic is served",
+        "derived",
+    ),
+    _t(
+        "traffic_model_age_months",
+        "months",
+        "positive",
+        "mean age of the model behind a token; with port_lag_months",
+        "derived",
+    ),
+    _t(
+        "context_eligible_fraction",
+        "fraction",
+        "fraction",
+        "share of the traffic whose context the chip's memory holds",
+        "derived",
+    ),
+    _t(
+        "modality_eligible_fraction",
+        "fraction",
+        "fraction",
+        "share of the traffic in modalities that its stack serves",
+        "derived",
+    ),
 )
 
 API_TERMS: tuple[Term, ...] = (

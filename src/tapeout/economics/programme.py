@@ -26,6 +26,7 @@ from tapeout.economics.schedule import (
     ramp_fraction,
     schedule,
 )
+from tapeout.economics.software import release_lines
 from tapeout.economics.supply import (
     base_rate,
     capacity_need,
@@ -85,6 +86,7 @@ def programme_lines(case: Case) -> list[Entry]:
     return [
         *_engineering_lines(case.inputs, case.quarters, _dates(case)),
         *_team_lines(case.inputs, case.quarters, _dates(case), case.depends.end_of_sales()),
+        *release_lines(case.inputs, case.quarters, _dates(case), case.depends.end_of_sales()),
         *_volume_lines(case),
         *_idle_hall_line(case),
     ]

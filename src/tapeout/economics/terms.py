@@ -232,6 +232,13 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
             "until a ported stack has matured",
             "driver:stack_maturity_years",
         ),
+        _t(
+            "releases_per_year",
+            "1/year",
+            "positive",
+            "new model releases a year that have to be ported",
+            "derived",
+        ),
     ),
     "parts": (
         _t(

@@ -48,6 +48,7 @@ def check_all(scenario: Any, catalog: Catalog) -> list[Problem]:
         *_check_paths(scenario),
         *_check_correlations(scenario),
         *_check_drifts(scenario),
+        *_check_software(scenario),
         *_check_beliefs(scenario),
         *_check_response(scenario, catalog),
         *check_supply(scenario),
@@ -225,6 +226,31 @@ def _check_paths(scenario: Any) -> list[Problem]:
         wrong += _check_set(f"decision.dates.{date.name}.set", date.set, terms, set())
     for future in scenario.future:
         wrong += _check_set(f"future.{future.key}.set", future.set, terms, tossed)
+    return wrong
+
+
+_NEEDS = (
+    ("port_usd_per_release", "software.releases_per_year"),
+    ("model_families", "usd_per_family_year"),
+    ("usd_per_family_year", "model_families"),
+    ("day0_coverage_fraction", "port_lag_months"),
+    ("port_lag_months", "traffic_model_age_months"),
+    ("traffic_model_age_months", "port_lag_months"),
+)
+
+
+def _check_software(scenario: Any) -> list[Problem]:
+    """What a port costs or leaves out needs the figure that it is multiplied with."""
+    wrong = []
+    for key, option in scenario.options.items():
+        for name, needed in _NEEDS:
+            if getattr(option, name, None) is None:
+                continue
+            section, _, field = needed.rpartition(".")
+            there = getattr(getattr(scenario, section) if section else option, field)
+            if there is None:
+                path = needed if section else f"options.{key}.{needed}"
+                wrong.append(_missing(path, f"options.{key}.{name} needs it"))
     return wrong
 
 

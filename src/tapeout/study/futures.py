@@ -11,6 +11,7 @@ from tapeout.constants import YEAR_HOURS
 from tapeout.economics.levelised import energy_usd_per_year
 from tapeout.economics.prices import LOG_ERROR, recovery_factor
 from tapeout.economics.schedule import OWN
+from tapeout.economics.software import RELEASES, coverage_fraction
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, PRICE_DRIFTS, Sign
 from tapeout.economics.types import Inputs
 from tapeout.numerics import Draws, Floats
@@ -152,8 +153,11 @@ class Sampler:
             out[f"{path}.it_w_per_chip"] = out.pop(f"{path}.allin_w_per_chip") / pue
             if kind in ("buy", "build"):
                 _parts(out, path, kind)
+            if kind in ("rent", "build"):
+                _software(out, path, kind)
             if kind == "rent" and f"{path}.rent_usd_per_chip_hour" not in out:
                 out[f"{path}.rent_usd_per_chip_hour"] = _built_rent(out, path)
+        out.pop("software.releases_per_year", None)
         markup = out.pop("value.markup_ratio")
         if "value.usd_per_mtok" not in out:
             out["value.usd_per_mtok"] = markup * self.reference_lcot_usd_per_mtok
@@ -249,7 +253,53 @@ def model_paths(path: str, kinds: Mapping[str, str], stated: Container[str]) -> 
         for derived, sources in derivations(kinds).items()
         if path in sources and derived not in stated
     }
-    return through | {path}
+    return through | {path} | {to for to, by in adjustments(kinds).items() if path in by}
+
+
+def adjustments(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Resolved inputs that others change before the model reads them, and by which."""
+    releases = "software.releases_per_year"
+    out: dict[str, tuple[str, ...]] = {}
+    for key, kind in kinds.items():
+        path = f"options.{key}"
+        if kind == "rent":
+            out[f"{path}.port_usd_per_year"] = (releases, f"{path}.port_usd_per_release")
+    if "build" in kinds.values():
+        out[f"{OWN}.eligible_fraction"] = tuple(f"{OWN}.{name}" for name in _COVERAGE)
+        costs = ("port_usd_per_release", "model_families", "usd_per_family_year")
+        out[RELEASES] = (releases, *(f"{OWN}.{name}" for name in costs))
+    return out
+
+
+_COVERAGE = (
+    "day0_coverage_fraction",
+    "port_lag_months",
+    "traffic_model_age_months",
+    "context_eligible_fraction",
+    "modality_eligible_fraction",
+)
+
+
+def _software(out: dict[str, Floats], path: str, kind: str) -> None:
+    """Cost of porting model releases; for the own chip the traffic its software can take."""
+    each = out.pop(f"{path}.port_usd_per_release", None)
+    ported = None if each is None else each * out["software.releases_per_year"]
+    if kind == "rent":
+        if ported is not None:
+            out[f"{path}.port_usd_per_year"] = out[f"{path}.port_usd_per_year"] + ported
+        return
+    families = out.pop(f"{path}.model_families", None)
+    upkeep = out.pop(f"{path}.usd_per_family_year", None)
+    if families is not None and upkeep is not None:
+        ported = families * upkeep + (0.0 if ported is None else ported)
+    if ported is not None:
+        out[RELEASES] = ported
+    day0, lag, age, *shares = (out.pop(f"{path}.{name}", None) for name in _COVERAGE)
+    if lag is not None and age is not None:
+        shares.append(coverage_fraction(np.zeros(1) if day0 is None else day0, lag, age))
+    for share in shares:
+        if share is not None:
+            out[f"{path}.eligible_fraction"] = out[f"{path}.eligible_fraction"] * share
 
 
 def _token_price(out: dict[str, Floats], shocks: Mapping[str, Floats]) -> None:
