@@ -252,3 +252,17 @@ def test_results_of_another_schema_are_refused(built, tmp_path):
 def test_a_folder_that_is_not_there_is_answered(tmp_path):
     with pytest.raises(ProblemsError, match=r"manifest\.json: missing"):
         read_results(tmp_path / "nowhere")
+
+
+def test_a_study_with_every_joint_figure_runs_to_its_results(make, tmp_path):
+    """Reviewed correlations, price shocks and ports by release, through all tables."""
+    scenario = make.small()
+    scenario["correlations"] = {"table": "reviewed"}
+    scenario["value"] = {"model_innovation_sd": 0.2, "observed_changes": 10}
+    scenario["software"] = {"releases_per_year": 8}
+    scenario["options"]["own"] |= {
+        "port_usd_per_release": "1e6 to 3e6", "port_lag_months": 3, "traffic_model_age_months": 6,
+    }  # fmt: skip
+    found = decide(make.write(tmp_path, scenario), draws_log2=6)
+    lines = set(found.tables["cashflow"]["line"])
+    assert "own.releases" in lines

@@ -126,6 +126,30 @@ def test_every_resolved_number_acts_through_what_is_declared(make, tmp_path):
         _check_derivation(study, path)
 
 
+def test_figures_a_scenario_adds_act_through_what_is_declared(make, tmp_path):
+    """Drifts of the token price with their shocks; ports by release and the traffic they cover."""
+    scenario = make.small()
+    scenario["options"]["own"] |= {
+        "port_usd_per_release": "1e6 to 3e6", "model_families": "2 to 4",
+        "usd_per_family_year": "1e6 to 2e6", "day0_coverage_fraction": "0.2 to 0.6",
+        "port_lag_months": "1 to 5", "traffic_model_age_months": "3 to 9",
+        "context_eligible_fraction": "0.8 to 0.9", "modality_eligible_fraction": "0.8 to 0.9",
+    }  # fmt: skip
+    scenario["options"]["bridge"] |= {"port_usd_per_release": "1e6 to 3e6"}
+    scenario["software"] = {"releases_per_year": "6 to 12"}
+    scenario["value"] = {
+        "model_decline_per_year": "0.1 to 0.3", "margin_decline_per_year": "-0.1 to 0.1",
+        "model_innovation_sd": "0.1 to 0.3", "observed_changes": "5 to 12",
+        "autocorrelation_fraction": "0.5 to 0.7",
+    }  # fmt: skip
+    study = prepare(make.write(tmp_path, scenario))
+    paths = [path for path in study.sampler.columns if path.startswith(("value", "software"))]
+    own = [f"options.own.{name}" for name in scenario["options"]["own"]]
+    more = [*own, "options.bridge.port_usd_per_release"]
+    for path in (*paths, *(path for path in more if path in study.sampler.columns)):
+        _check_derivation(study, path)
+
+
 def _check_derivation(study, path):
     sampler = study.sampler
     draws = sampler.draw(7, 1)

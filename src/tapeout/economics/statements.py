@@ -52,6 +52,7 @@ _ACCOUNTS = {
         "rebates_lost",
         "port",
         "expedite",
+        "releases",
     ),
     Account.RENT: ("rent", "shortfall", "tokens"),
     Account.PROGRAMME: ("nre", "masks", "respins", "bring_up", "software"),

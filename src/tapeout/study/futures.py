@@ -259,7 +259,12 @@ def model_paths(path: str, kinds: Mapping[str, str], stated: Container[str]) -> 
 def adjustments(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Resolved inputs that others change before the model reads them, and by which."""
     releases = "software.releases_per_year"
-    out: dict[str, tuple[str, ...]] = {}
+    errors = (
+        *(f"value.{name}_innovation_sd" for name in PRICE_DRIFTS),
+        "value.observed_changes",
+        "value.autocorrelation_fraction",
+    )
+    out = {f"{LOG_ERROR}[{year + 1}]": errors for year in range(LONGEST_YEARS)}
     for key, kind in kinds.items():
         path = f"options.{key}"
         if kind == "rent":
