@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tapeout.economics.prices import price_drift
+from tapeout.economics.prices import LOG_RENT, deviation, price_drift
 from tapeout.errors import ProblemsError
 from tapeout.risk import forecast_sd
 from tapeout.study.decide import futures, prepare
@@ -92,3 +92,44 @@ def test_shocks_reach_what_strategies_earn(study):
         not np.allclose(shaken.contribution[key], found)
         for key, found in plain.contribution.items()
     )
+
+
+@pytest.fixture
+def rented(make, tmp_path):
+    def of(**market):
+        scenario = make.small()
+        if market:
+            scenario["market"] = market
+        return prepare(make.write(tmp_path, scenario))
+
+    return of
+
+
+SWINGS = {"rent_volatility_ratio": 0.4, "rent_reversion_per_year": 0.7}
+
+
+def test_rents_swing_about_their_drift_by_as_much_as_stated(rented):
+    found = deviation(inputs(rented(**SWINGS)), LOG_RENT, YEARS[:, [1, 3, 4]])
+    wanted = 0.4 * np.sqrt((1 - np.exp(-1.4 * np.array([1.0, 5.0, 10.0]))) / 1.4)
+    assert found.std(axis=0) == pytest.approx(wanted, rel=0.02)
+    assert found.mean(axis=0) == pytest.approx(0.0, abs=0.01)
+
+
+def test_an_excess_over_owner_cost_fades_in_the_central_case(rented):
+    sampler = rented(**SWINGS, rent_over_owner_cost_ratio=1.5).sampler
+    found = deviation(sampler.inputs(sampler.medians()), LOG_RENT, YEARS)
+    assert found[0, 1] == pytest.approx(np.log(1.5) * (np.exp(-0.7) - 1.0))
+    assert found[0, 4] == pytest.approx(-np.log(1.5), abs=0.001)
+
+
+def test_swings_move_what_rents_cost_and_not_what_chips_cost(rented):
+    plain, swung = futures(rented(), 6, 1), futures(rented(**SWINGS), 6, 1)
+    assert plain.cost["buy"] == pytest.approx(swung.cost["buy"], rel=1e-12)
+    assert swung.cost["rent"].std() > plain.cost["rent"].std()
+
+
+def test_half_a_rent_process_is_refused(rented):
+    with pytest.raises(ProblemsError, match=r"market\.rent_reversion_per_year: missing"):
+        rented(rent_volatility_ratio=0.4)
+    with pytest.raises(ProblemsError, match=r"market\.rent_volatility_ratio: missing"):
+        rented(rent_over_owner_cost_ratio=1.4)

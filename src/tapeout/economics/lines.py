@@ -16,11 +16,13 @@ from tapeout.constants import KILO, MTOK, QUARTER_HOURS, QUARTER_S, QUARTERS_PER
 from tapeout.economics.dependence import Dependence
 from tapeout.economics.prices import (
     CHIP_PARTS,
+    LOG_RENT,
     RENT_SHARES,
     SYSTEM_PARTS,
     chip_price_usd,
     chip_split_usd,
     rent_share,
+    simulated,
     site_lease_usd_per_w_year,
     system_usd,
     utilisation,
@@ -267,7 +269,8 @@ def rent_lines(case: Case, option: SiliconOption) -> list[Entry]:
     quantity = case.depends.chips(key)
     chip_quarters = case.fleet.plan.carried[key]["rent"]
     rent = inputs(f"{path}.rent_usd_per_chip_hour") * QUARTER_HOURS
-    what = (f"{path}.rent_usd_per_chip_hour", "market.rent_drift_per_year")
+    swings = simulated(inputs, LOG_RENT)
+    what = (f"{path}.rent_usd_per_chip_hour", "market.rent_drift_per_year", *swings)
     entries: list[Entry] = []
     for name, holder in RENT_SHARES.items():
         share, shares = rent_share(inputs, name)

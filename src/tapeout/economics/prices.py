@@ -94,29 +94,51 @@ def site_lease_usd_per_w_year(inputs: Inputs) -> Floats:
 LOG_ERROR = "value.log_error"  # of the price of tokens after 1, 2 ... years, drawn where stated
 
 
-def log_error_paths(inputs: Inputs) -> tuple[str, ...]:
-    """Inputs that hold the forecast error of the price of tokens, a year each; often none."""
-    count = sum(path.startswith(LOG_ERROR) for path in inputs.values)
-    return tuple(f"{LOG_ERROR}[{year}]" for year in range(1, count + 1))
+LOG_RENT = "market.log_rent"  # of all rents over their drift after 1, 2 ... years, likewise
+LONGEST_YEARS = 20  # of a horizon, and so of a simulated path
+
+
+def yearly_paths(name: str) -> tuple[str, ...]:
+    """Inputs that hold a simulated path, a year each."""
+    return tuple(f"{name}[{year}]" for year in range(1, LONGEST_YEARS + 1))
+
+
+def simulated(inputs: Inputs, name: str) -> tuple[str, ...]:
+    """Inputs that hold this path, where it is simulated; often none."""
+    return yearly_paths(name) if f"{name}[1]" in inputs else ()
+
+
+def deviation(inputs: Inputs, name: str, time_years: Floats) -> Floats | None:
+    """Simulated path at some times, (draw or 1, time); None where there is none.
+
+    Zero today, linear between the years, constant after the last.
+    """
+    if not simulated(inputs, name):
+        return None
+
+    def make() -> Floats:
+        columns = [np.zeros((1, 1)), *(inputs(path) for path in yearly_paths(name))]
+        return np.concatenate(np.broadcast_arrays(*columns), axis=1)
+
+    table = inputs.once(("path", name), make)
+    time = np.clip(time_years, 0.0, LONGEST_YEARS - 1e-9)
+    rows = np.broadcast_shapes((len(table), 1), (len(time), 1))[0]
+    year = np.broadcast_to(time.astype(np.int64), (rows, time.shape[1]))
+    table = np.broadcast_to(table, (rows, table.shape[1]))
+    before = np.take_along_axis(table, year, axis=1)
+    found: Floats = before + (time % 1.0) * (np.take_along_axis(table, year + 1, axis=1) - before)
+    return found
 
 
 def price_drift(inputs: Inputs, time_years: Floats) -> Floats:
     """Price of a token over today's without hardware progress, (draw or 1, time).
 
-    Software, models and margins: their decline, and where a shock is stated its forecast error,
-    linear between the years and constant after the last.
+    Software, models and margins: their decline, and where a shock is stated its forecast error.
     """
     log = np.multiply(-inputs("value.decline_per_year"), time_years, order="F")
-    paths = log_error_paths(inputs)
-    if paths:
-        errors = [np.zeros((1, 1)), *(inputs(path) for path in paths)]
-        index = np.minimum(time_years[0], len(paths) - 1e-9)
-        year, part = index.astype(np.int64), index % 1.0
-        moved = [
-            errors[y] + share * (errors[y + 1] - errors[y])
-            for y, share in zip(year, part, strict=True)
-        ]
-        log = np.add(log, np.concatenate(np.broadcast_arrays(*moved), axis=1), order="F")
+    error = deviation(inputs, LOG_ERROR, time_years)
+    if error is not None:
+        log = np.add(log, error, order="F")
     drift: Floats = np.exp(log)
     return drift
 

@@ -10,9 +10,10 @@ from tapeout.constants import MONTHS_PER_YEAR, MTOK, QUARTERS_PER_YEAR
 from tapeout.economics.lines import Case, Entry, served_ratio, unmet_tokens
 from tapeout.economics.prices import (
     CHIP_PARTS,
+    LOG_ERROR,
     chip_price_usd,
-    log_error_paths,
     price_drift,
+    simulated,
     site_lease_usd_per_w_year,
     utilisation,
 )
@@ -412,7 +413,7 @@ def _reference(case: Case) -> SiliconOption | None:
 
 def _worth_inputs(case: Case) -> tuple[str, ...]:
     option = _reference(case)
-    errors = log_error_paths(case.inputs)
+    errors = simulated(case.inputs, LOG_ERROR)
     names = ("value.usd_per_mtok", "value.decline_per_year", *errors)
     if option is None:
         return names

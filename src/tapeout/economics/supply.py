@@ -12,6 +12,7 @@ import numpy as np
 from tapeout.constants import QUARTERS_PER_YEAR
 from tapeout.economics.roadmap import own_gains, own_schedule, roadmap_of, sizing_ratio
 from tapeout.economics.scarcity import Scarce
+from tapeout.economics.prices import LOG_RENT, deviation
 from tapeout.economics.schedule import (
     OWN,
     Schedule,
@@ -373,7 +374,8 @@ def rent_ratio(option: SiliconOption, inputs: Inputs, time_years: Floats) -> Flo
     """
     falling, rising = _drifts(inputs, time_years)
     aged = np.multiply(_stays(option, inputs, time_years), falling, order="F")
-    ratio: Floats = np.exp(rising + aged)
+    swing = deviation(inputs, LOG_RENT, time_years)
+    ratio: Floats = np.exp(rising + aged if swing is None else rising + aged + swing)
     return ratio
 
 

@@ -22,6 +22,7 @@ ABOVE_ZERO = frozenset(
         "die_yield_fraction",
         "packaging_yield_fraction",
         "realised_ratio",
+        "rent_over_owner_cost_ratio",
         "tokens_per_usd_gain_ratio",
         "tokens_per_w_gain_ratio",
     }

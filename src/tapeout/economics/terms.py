@@ -180,6 +180,27 @@ GLOBAL_TERMS: dict[str, tuple[Term, ...]] = {
             "driver:rent_drift_per_year",
         ),
         _t(
+            "rent_volatility_ratio",
+            "ratio",
+            "positive",
+            "swings of rents about their drift: standard deviation of the logarithm a root year",
+            "derived",
+        ),
+        _t(
+            "rent_reversion_per_year",
+            "1/year",
+            "positive",
+            "rate at which such a swing fades; with rent_volatility_ratio",
+            "derived",
+        ),
+        _t(
+            "rent_over_owner_cost_ratio",
+            "ratio",
+            "positive",
+            "today's rents over what owning the same chips costs: the excess fades likewise",
+            "derived",
+        ),
+        _t(
             "cloud_margin_fraction",
             "fraction",
             "fraction",

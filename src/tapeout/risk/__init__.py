@@ -39,7 +39,13 @@ from tapeout.risk.distributions import (
     from_range,
     lognormal_range,
 )
-from tapeout.risk.price_paths import POOLED_AUTOCORRELATION, log_errors, shocks_needed
+from tapeout.risk.price_paths import (
+    POOLED_AUTOCORRELATION,
+    fit_reversion,
+    log_errors,
+    reverting_path,
+    shocks_needed,
+)
 from tapeout.risk.registry import driver_name
 from tapeout.risk.sampling import Columns, sample, standard_error_of
 from tapeout.risk.sobol import SCRAMBLES
@@ -85,6 +91,7 @@ __all__ = [
     "effective_count",
     "extra_spins",
     "fan",
+    "fit_reversion",
     "forecast_sd",
     "from_figure",
     "from_range",
@@ -97,6 +104,7 @@ __all__ = [
     "probability_cheapest",
     "rank_correlation",
     "regret",
+    "reverting_path",
     "rule_of_succession",
     "sample",
     "shift_hazard_per_year",

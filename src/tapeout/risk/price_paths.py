@@ -7,6 +7,10 @@ changes, so its error grows with the horizon and never averages out.
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from tapeout.numerics import Floats
@@ -55,3 +59,67 @@ def log_errors(
     trend = (last + spread * past) / m
     errors: Floats = innovation_sd * (theta * last + (1.0 + theta) * before + coming - tau * trend)
     return errors
+
+
+# --- rents: a market that comes back to what it costs to own ---
+
+
+def reverting_path(
+    scores: Floats, *, volatility: Floats, reversion_per_year: Floats, start: Floats
+) -> Floats:
+    """Log of a price over its long-run level after 1, 2 ... years (Ornstein-Uhlenbeck).
+
+    Parameters
+    ----------
+    scores : array, shape (draw, year)
+        Independent standard normals.
+    volatility, reversion_per_year, start : array, shape (draw or 1, 1)
+        Standard deviation of the logarithm a root year; rate at which a deviation fades [1/year];
+        deviation today.
+
+    Returns
+    -------
+    array, shape (draw, year)
+        Mean start exp(-k t), variance v^2 (1 - exp(-2 k t)) / 2k, exactly.
+    """
+    speed = np.maximum(reversion_per_year, 1e-9)
+    kept = np.exp(-speed)
+    step = volatility * np.sqrt(-np.expm1(-2.0 * speed) / (2.0 * speed))
+    shape = np.broadcast_shapes(scores.shape, step.shape, np.shape(start))
+    path, at = np.empty(shape), np.broadcast_to(start, (shape[0], 1))[:, 0]
+    for year in range(shape[1]):
+        at = kept[:, 0] * at + step[:, 0] * scores[:, year]
+        path[:, year] = at
+    return path
+
+
+def fit_reversion(
+    series: Sequence[Sequence[tuple[float, float]]],
+    speeds_per_year: Floats | None = None,
+) -> tuple[float, float, int]:
+    """Most likely reversion and volatility of a log ratio seen at uneven dates.
+
+    Parameters
+    ----------
+    series : sequence of sequences of (years, log ratio)
+        Each in order of time; several series share the two figures.
+    speeds_per_year : array, optional
+        Rates that are tried; 0.02 to 6 a year.
+
+    Returns
+    -------
+    reversion_per_year, volatility, changes
+        And the number of changes they rest on, at least 2.
+    """
+    tried = np.geomspace(0.02, 6.0, 600) if speeds_per_year is None else speeds_per_year
+    pairs = [(a, b) for one in series for a, b in itertools.pairwise(one)]
+    span, before, after = (
+        np.array(x) for x in zip(*((b[0] - a[0], a[1], b[1]) for a, b in pairs), strict=True)
+    )
+    kept = np.exp(-tried[:, None] * span)
+    scale = -np.expm1(-2.0 * tried[:, None] * span) / (2.0 * tried[:, None])
+    missed = after - kept * before
+    variance = (missed**2 / scale).mean(axis=1)
+    loglik = -0.5 * (len(pairs) * np.log(variance) + np.log(scale).sum(axis=1))
+    best = int(np.argmax(loglik))
+    return float(tried[best]), math.sqrt(float(variance[best])), len(pairs)

@@ -271,6 +271,12 @@ def _check_drifts(scenario: Any) -> list[Problem]:
     shocks = [name for name in shocks if getattr(value, name) is not None]
     if shocks and value.observed_changes is None:
         wrong.append(_missing("value.observed_changes", f"{shocks[0]} needs it"))
+    pair = ("rent_volatility_ratio", "rent_reversion_per_year")
+    rents = (*pair, "rent_over_owner_cost_ratio")
+    stated = [name for name in rents if getattr(scenario.market, name) is not None]
+    if stated:
+        absent = [name for name in pair if name not in stated]
+        wrong += [_missing(f"market.{name}", f"{stated[0]} needs it") for name in absent]
     return wrong
 
 

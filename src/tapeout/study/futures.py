@@ -9,7 +9,13 @@ import numpy as np
 
 from tapeout.constants import YEAR_HOURS
 from tapeout.economics.levelised import energy_usd_per_year
-from tapeout.economics.prices import LOG_ERROR, recovery_factor
+from tapeout.economics.prices import (
+    LOG_ERROR,
+    LOG_RENT,
+    LONGEST_YEARS,
+    recovery_factor,
+    yearly_paths,
+)
 from tapeout.economics.schedule import OWN
 from tapeout.economics.software import RELEASES, coverage_fraction
 from tapeout.economics.terms import GLOBAL_TERMS, OPTION_TERMS, PRICE_DRIFTS, Sign
@@ -27,6 +33,7 @@ from tapeout.risk import (
     extra_spins,
     from_figure,
     log_errors,
+    reverting_path,
     sample,
     shocks_needed,
 )
@@ -40,7 +47,7 @@ MOST_SPINS = 4  # a funded team fixes its silicon or stops
 STEEPEST_FALL = -0.95
 
 UNIFORMS = ("build.late", "build.spins", "build.cancelled", "shift.time", "shift.kind")
-LONGEST_YEARS = 20  # of a horizon, and so of a simulated path of prices
+_RENT_SHOCKS = tuple(driver_name("rent.shock", year) for year in range(LONGEST_YEARS))
 _BY_CHIP = ("timing_ratio", "allin_w_per_chip", "memory_gb", "die_area_mm2")
 
 
@@ -76,12 +83,12 @@ class Sampler:
 
     @property
     def shocks(self) -> tuple[str, ...]:
-        """Drivers of the forecast errors of the price of tokens, where the scenario has any."""
-        return tuple(name for name in self.distributions if name.startswith("drift."))
+        """Drivers of the paths of token prices and of rents, where the scenario has any."""
+        return tuple(name for name in self.distributions if name.startswith(("drift.", "rent.")))
 
     @property
     def tosses(self) -> tuple[str, ...]:
-        """Uniform draws that are no input: the programme's coin tosses and the price's shocks."""
+        """Uniform draws that are no input: the programme's coin tosses and shocks to prices."""
         return (*UNIFORMS, *self.shocks)
 
     @property
@@ -143,7 +150,9 @@ class Sampler:
         """Turn primitive columns into the inputs of the money model."""
         out = dict(values)
         uniform = {name: out.pop(name) for name in UNIFORMS}
-        _token_price(out, {name: out.pop(name) for name in self.shocks})
+        shocks = {name: out.pop(name) for name in self.shocks}
+        _token_price(out, shocks)
+        _rents(out, shocks)
         pue = self.ledger["site.pue_ratio"].chosen.value
         for key, kind in self.kinds.items():
             path = f"options.{key}"
@@ -264,7 +273,13 @@ def adjustments(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
         "value.observed_changes",
         "value.autocorrelation_fraction",
     )
-    out = {f"{LOG_ERROR}[{year + 1}]": errors for year in range(LONGEST_YEARS)}
+    swings = (
+        "market.rent_volatility_ratio",
+        "market.rent_reversion_per_year",
+        "market.rent_over_owner_cost_ratio",
+    )
+    out = dict.fromkeys(yearly_paths(LOG_ERROR), errors)
+    out |= dict.fromkeys(yearly_paths(LOG_RENT), swings)
     for key, kind in kinds.items():
         path = f"options.{key}"
         if kind == "rent":
@@ -316,7 +331,7 @@ def _token_price(out: dict[str, Floats], shocks: Mapping[str, Floats]) -> None:
     sds = {name: out.pop(f"value.{name}_innovation_sd", None) for name in PRICE_DRIFTS}
     changes = out.pop("value.observed_changes", None)
     carried = out.pop("value.autocorrelation_fraction", np.array([POOLED_AUTOCORRELATION]))
-    if not shocks or changes is None:
+    if changes is None or all(sd is None for sd in sds.values()):
         return
     from scipy.special import ndtri  # noqa: PLC0415 - heavy to import
 
@@ -330,7 +345,26 @@ def _token_price(out: dict[str, Floats], shocks: Mapping[str, Floats]) -> None:
                 observed_changes=changes[:, None],
                 autocorrelation=carried[:, None],
             )
-    out |= {f"{LOG_ERROR}[{year + 1}]": total[:, year] for year in range(LONGEST_YEARS)}
+    out |= dict(zip(yearly_paths(LOG_ERROR), total.T, strict=True))
+
+
+def _rents(out: dict[str, Floats], shocks: Mapping[str, Floats]) -> None:
+    """Path of all rents about their drift: today's excess over owner cost fades, shocks come."""
+    volatility = out.pop("market.rent_volatility_ratio", None)
+    speed = out.pop("market.rent_reversion_per_year", None)
+    excess = out.pop("market.rent_over_owner_cost_ratio", np.ones(1))
+    if volatility is None or speed is None:
+        return
+    from scipy.special import ndtri  # noqa: PLC0415 - heavy to import
+
+    start = np.log(excess)[:, None]
+    path = reverting_path(
+        np.stack([ndtri(shocks[name]) for name in _RENT_SHOCKS], axis=1),
+        volatility=volatility[:, None],
+        reversion_per_year=speed[:, None],
+        start=start,
+    )
+    out |= dict(zip(yearly_paths(LOG_RENT), (path - start).T, strict=True))
 
 
 def _parts(out: dict[str, Floats], path: str, kind: str) -> None:
@@ -402,10 +436,7 @@ def sampler(
         if isinstance(law, TwoPieceNormal) and entry.path.endswith("growth_per_year"):
             law = replace(law, floor=STEEPEST_FALL)
         distributions.setdefault(name, law)
-    for name in PRICE_DRIFTS:
-        if f"value.{name}_innovation_sd" in ledger:
-            for slot in range(shocks_needed(LONGEST_YEARS)):
-                distributions[driver_name(f"drift.{name}", slot)] = Uniform(low=0.0, high=1.0)
+    distributions |= {name: Uniform(low=0.0, high=1.0) for name in _shock_names(ledger)}
     return Sampler(
         ledger=ledger,
         columns=columns,
@@ -414,6 +445,17 @@ def sampler(
         kinds=kinds,
         shift_ratios=shift_ratios,
     )
+
+
+def _shock_names(ledger: Ledger) -> list[str]:
+    """Drivers of the simulated paths that the scenario asks for."""
+    names = [
+        driver_name(f"drift.{name}", slot)
+        for name in PRICE_DRIFTS
+        if f"value.{name}_innovation_sd" in ledger
+        for slot in range(shocks_needed(LONGEST_YEARS))
+    ]
+    return names + list(_RENT_SHOCKS if "market.rent_volatility_ratio" in ledger else ())
 
 
 def _driver(
