@@ -268,17 +268,18 @@ def model_paths(path: str, kinds: Mapping[str, str], stated: Container[str]) -> 
 def adjustments(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Resolved inputs that others change before the model reads them, and by which."""
     releases = "software.releases_per_year"
-    errors = (
+    errors: tuple[str, ...] = (
         *(f"value.{name}_innovation_sd" for name in PRICE_DRIFTS),
         "value.observed_changes",
         "value.autocorrelation_fraction",
     )
-    swings = (
+    swings: tuple[str, ...] = (
         "market.rent_volatility_ratio",
         "market.rent_reversion_per_year",
         "market.rent_over_owner_cost_ratio",
     )
-    out = dict.fromkeys(yearly_paths(LOG_ERROR), errors)
+    out: dict[str, tuple[str, ...]] = {}
+    out |= dict.fromkeys(yearly_paths(LOG_ERROR), errors)
     out |= dict.fromkeys(yearly_paths(LOG_RENT), swings)
     for key, kind in kinds.items():
         path = f"options.{key}"
