@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tapeout.constants import QUARTERS_PER_YEAR
+from tapeout.economics.prices import LOG_RENT, deviation
 from tapeout.economics.roadmap import own_gains, own_schedule, roadmap_of, sizing_ratio
 from tapeout.economics.scarcity import Scarce
-from tapeout.economics.prices import LOG_RENT, deviation
 from tapeout.economics.schedule import (
     OWN,
     Schedule,

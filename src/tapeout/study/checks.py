@@ -18,8 +18,8 @@ from tapeout.economics.terms import GLOBAL_TERMS, PRICE_DRIFTS
 from tapeout.errors import Problem, UnitError, UnknownNameError, did_you_mean, nearest
 from tapeout.quantities import Quantity, in_unit
 from tapeout.study.capacity import STATED
-from tapeout.study.demand import elasticities
 from tapeout.study.correlations import pair_problems
+from tapeout.study.demand import elasticities
 from tapeout.study.futures import UNIFORMS
 from tapeout.study.problem import check_meaning, sizing_option, strategies
 from tapeout.study.resolve import resolution_problems, stated_drifts

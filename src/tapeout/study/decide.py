@@ -39,8 +39,8 @@ from tapeout.study.central import (
 )
 from tapeout.study.chains import reconciliation, triangulation
 from tapeout.study.checks import check_all
-from tapeout.study.demand import demand_response
 from tapeout.study.correlations import joint, unranged_problems
+from tapeout.study.demand import demand_response
 from tapeout.study.evaluate import Boundary, Outcomes, Problem, evaluate, with_cheapest_rent
 from tapeout.study.facts import (
     bought_advantages,
