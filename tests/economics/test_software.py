@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from tapeout.economics.roadmap import DATE_INPUTS
 from tapeout.economics.schedule import schedule
 from tapeout.economics.software import RELEASES, coverage_fraction, release_lines
+from tapeout.economics.types import Inputs, Roadmap, Step
 
 
 def coverage(day0, lag, age):
@@ -51,3 +53,22 @@ def test_a_cancelled_programme_ports_nothing(world):
     paid = type(values)(values.values | {RELEASES: np.array([8e6])})
     ((_, ((serving, _),)),) = release_lines(paid, 40, schedule(paid))
     assert not serving.any()
+
+
+def releases(world, roadmap):
+    """The line of releases in a strategy, and the quarters in which it is paid."""
+    changes = {"options.own.generation_cadence_years": 1.0}
+    inputs = Inputs(world.inputs(changes).values | {RELEASES: np.array([8e6])})
+    cash, _ = world.flow([Step(option="own", roadmap=roadmap), "gpu"], inputs)
+    index = [line.key for line in cash.lines].index("own.releases")
+    return cash.lines[index], np.flatnonzero(cash.usd[0, :, index]).tolist()
+
+
+def test_releases_are_paid_until_the_last_of_several_chips_retires(world):
+    """The second chip comes a year later and moves the end from year 8.5 to 9.5."""
+    line, paid = releases(world, Roadmap())
+    assert paid == list(range(6, 34))
+    assert not set(DATE_INPUTS) & set(line.inputs)
+    line, paid = releases(world, Roadmap(generations=2))
+    assert paid == list(range(6, 38))
+    assert {*DATE_INPUTS, "options.own.sales_window_years"} <= set(line.inputs)
