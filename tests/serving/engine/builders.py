@@ -222,3 +222,25 @@ def random_case(seed, **changes):
     front = Front(request_s=3e-9 * scale, token_s=1e-10 * scale) if rng.random() < 0.3 else None
     job = prepare(trace, rules, in_flight=in_flight, loaded=loaded, front=front)
     return job, rules, random_table(rng, rules, scale)
+
+
+def hosted_case(seed):
+    """As `random_case`, with a tier in host memory: tiny or roomy, its copies fast or slow."""
+    rng = np.random.default_rng(seed)
+    scale = int(rng.choice([1, 1, 1_000_000]))
+    rules = random_rules(
+        rng,
+        order=Order.LIST,
+        allocation=Allocation.LAZY,
+        prefix_cache=True,
+        reserve_prompt=True,
+        max_sequences=int(rng.integers(1, 6)),
+        host_blocks=int(rng.integers(1, 60)),
+        copy_latency_ps=int(rng.choice([0, 200, 5000])) * scale,
+        load_ps=int(rng.choice([0, 100, 2000])) * scale,
+        store_ps=int(rng.choice([0, 100, 2000])) * scale,
+    )
+    trace = random_trace(rng, rules, scale=scale)
+    in_flight = int(rng.integers(1, 8)) if rng.random() < 0.2 else 0
+    job = prepare(trace, rules, in_flight=in_flight)
+    return job, rules, random_table(rng, rules, scale)

@@ -16,6 +16,13 @@ from tapeout.serving.engine.costing._kernels import (
     row_cost,
     shared_cost,
 )
+from tapeout.serving.engine.offloading._kernels import (
+    again,
+    decide_hosted,
+    stalled,
+    store_full,
+    wake,
+)
 from tapeout.serving.engine.pool._kernels import register, release, take
 from tapeout.serving.engine.scheduling._kernels import SGLANG, decide, note, sglang_decayed
 from tapeout.serving.engine.spacing._kernels import bin_of, giving, space, space_jump
@@ -156,10 +163,13 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     rules, k, g, totals = c.rules, c.k, c.g, w.real
     kind, first = g[s.KIND, replica], g[s.FIRST_RANK, replica]
     beyond = first + rules[kind, s.RANKS]
-    which = (g[s.OLDEST, replica] + g[s.QUEUED, replica]) % 2
+    which, hosted = (g[s.OLDEST, replica] + g[s.QUEUED, replica]) % 2, rules[kind, s.TIER] > 0
     tokens, slowest, joules, out, prompt, blocks, running = 0, 0, 0.0, 0, 0, 0, 0
     for rank in range(first, beyond):
-        decide(c, b, w, replica, rank, which)
+        if hosted:
+            decide_hosted(c, b, w, replica, rank, which)
+        else:
+            decide(c, b, w, replica, rank, which)
         blocks += rules[kind, s.KV_BLOCKS] - k[s.FREE, rank]
         running += k[s.LENGTH, rank]
         if k[s.COUNT + which, rank] == 0:
@@ -173,7 +183,7 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
     g[s.PEAK_RUNNING, replica] = max(g[s.PEAK_RUNNING, replica], running)
     if tokens == 0:
-        return False
+        return hosted and again(c, replica)
     more, energy = shared_cost(t, kind, tokens)
     duration = max(slowest + more, 1)
     joules += energy
@@ -182,6 +192,9 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     start = g[s.NOW, replica]
     if g[s.QUEUED, replica] > 0:
         start = g[s.ENDS + 1 - which, replica]
+    if hosted:
+        start = stalled(c, replica, start)
+        store_full(c, b, replica, which, start + duration)
     g[s.ENDS + which, replica], g[s.OUT + which, replica] = start + duration, out
     g[s.QUEUED, replica] += 1
     g[s.STEPS, replica] += 1
@@ -497,13 +510,16 @@ def next_time(c: Core, replica: int) -> int:
     rules, r, k, g = c.rules, c.r, c.k, c.g
     if g[s.QUEUED, replica] > 0:
         return int(g[s.ENDS + g[s.OLDEST, replica], replica])
-    first = g[s.FIRST_RANK, replica]
-    for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
-        if k[s.HEAD, rank] >= 0:
-            return int(g[s.NOW, replica])
+    first, time = g[s.FIRST_RANK, replica], s.NEVER
+    if rules[g[s.KIND, replica], s.TIER] > 0:
+        time = wake(c, replica)
+    else:
+        for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
+            if k[s.HEAD, rank] >= 0:
+                return int(g[s.NOW, replica])
     if g[s.COMING, replica] < 0:
-        return s.NEVER
-    return int(max(r[s.READY, g[s.COMING, replica]], g[s.NOW, replica]))
+        return time
+    return min(time, int(max(r[s.READY, g[s.COMING, replica]], g[s.NOW, replica])))
 
 
 @kernel

@@ -62,6 +62,17 @@ def check(rules: Rules) -> None:
         raise InfeasibleError("token budget, sequences, blocks and block size are at least 1")
     if rules.drafts + 1 > rules.token_budget:
         raise InfeasibleError("the token budget holds no verification step; raise it")
+    if rules.host_blocks and not may_have_tier(rules):
+        raise InfeasibleError(
+            "a tier in host memory goes with vllm-v1 alone, its prefix cache on and room for whole"
+            " prompts reserved; leave the tier out or change the policy"
+        )
+
+
+def may_have_tier(rules: Rules) -> bool:
+    """Whether the rules are those of an engine that can have a tier in host memory."""
+    listed = rules.order is Order.LIST and rules.allocation is Allocation.LAZY
+    return listed and rules.prefix_cache and rules.reserve_prompt
 
 
 def build(
@@ -83,6 +94,11 @@ def build(
     """
     for one in rules:
         check(one)
+    if any(one.host_blocks for one in rules) and (watch.routed or job.loaded.any()):
+        raise InfeasibleError(
+            "a tier in host memory is not simulated behind a router or with a prefill pool of its"
+            " own; leave one of them out"
+        )
     after = turns(job)
     counts = np.array([rules[one].ranks for one in kind], np.int64)
     cap = max(one.max_sequences for one in rules)
@@ -93,16 +109,18 @@ def build(
     replica[at.KIND], replica[at.FIRST_RANK] = kind, np.cumsum(counts) - counts
     replica[[at.COMING, at.COMING_TAIL]] = -1
     size = min(one.block_tokens for one in rules)
+    host = max(one.host_blocks for one in rules)
+    slots = 2 * cap if host else cap  # those that wait with the blocks of a copy have one too
     return Arrays(
         core=Core(
             rules=np.array([_row(one, job, jump=watch.jump) for one in rules], np.int64),
             r=_requests(job, after),
-            k=_ranks(blocks, cap, cached=cached),
+            k=_ranks(blocks, slots, cached=cached),
             running=np.zeros((total, cap), np.int64),
             e=np.zeros((at.ENTRY_FIELDS, total, 2, cap), np.int64),
             g=replica,
         ),
-        blocks=_pool(job, cap, blocks, size) if cached else _no_pool(job),
+        blocks=_pool(job, slots, blocks, (size, host)) if cached else _no_pool(job),
         costs=_costs(tables),
         record=_record(job, after, rules, kind.size, watch),
     )
@@ -162,22 +180,24 @@ def _families(job: Job, parent: Ints) -> tuple[Ints, Ints]:
     return child, sibling
 
 
-def _ranks(blocks: Ints, cap: int, *, cached: bool) -> Ints:
+def _ranks(blocks: Ints, slots: int, *, cached: bool) -> Ints:
     rows = np.zeros((at.RANK_FIELDS, blocks.size), np.int64)
-    rows[[at.HEAD, at.TAIL]] = -1
-    rows[at.FREE], rows[at.BACK], rows[at.SLOTS_FREE] = blocks, blocks - 1, cap
+    rows[[at.HEAD, at.TAIL, at.H_OLDEST, at.H_NEWEST, at.H_SPARE]] = -1
+    rows[at.FREE], rows[at.BACK], rows[at.SLOTS_FREE] = blocks, blocks - 1, slots
     rows[at.FRONT] = 0 if cached else -1
     return rows
 
 
 def _no_pool(job: Job) -> Blocks:
     flat, deep = np.zeros((1, 1), np.int32), np.zeros((1, 1, 1), np.int32)
-    return Blocks(job.offsets, job.ids, deep, flat, deep, flat)
+    return Blocks(job.offsets, job.ids, deep, flat, deep, flat, deep.astype(np.int64), flat)
 
 
-def _pool(job: Job, cap: int, blocks: Ints, size: int) -> Blocks:
-    """Pools of every rank, all blocks free and in order."""
+def _pool(job: Job, slots: int, blocks: Ints, sizes: tuple[int, int]) -> Blocks:
+    """Pools of every rank, all blocks free and in order; sizes: tokens, blocks in host memory."""
     total, most = blocks.size, int(blocks.max())
+    size, host = sizes
+    hosts = (total, max(host, most, 2)) if host else (1, 1)
     longest = int((-(-(job.prompt + job.output) // size)).max(initial=1))
     line = np.arange(most, dtype=np.int32)
     rows = np.full((at.BLOCK_FIELDS, total, most), -1, np.int32)
@@ -189,8 +209,10 @@ def _pool(job: Job, cap: int, blocks: Ints, size: int) -> Blocks:
         ids=job.ids,
         blocks=rows,
         found=np.full((total, job.identities), -1, np.int32),
-        table=np.zeros((total, cap, min(longest, most)), np.int32),
-        slots=np.tile(np.arange(cap, dtype=np.int32), (total, 1)),
+        table=np.zeros((total, slots, min(longest, most)), np.int32),
+        slots=np.tile(np.arange(slots, dtype=np.int32), (total, 1)),
+        host=np.zeros((at.HOST_FIELDS, *hosts), np.int64),
+        hosted=np.full((total, job.identities) if host else (1, 1), -1, np.int32),
     )
 
 
@@ -264,8 +286,9 @@ def _row(rules: Rules, job: Job, *, jump: bool) -> list[int]:
         rules.token_budget, rules.max_sequences, rules.kv_blocks, rules.block_tokens,
         int(rules.order), int(rules.allocation), int(rules.chunked), int(rules.prefix_cache),
         int(rules.reserve_prompt), rules.watermark_blocks, rules.longest_chunk, rules.async_depth,
-        rules.ranks, rules.drafts, rules.seed, int(jump),
-        REFRESH_PS, int(generated), rules.reserved,
+        rules.ranks, rules.drafts, rules.seed, int(jump and not rules.host_blocks),
+        REFRESH_PS, int(generated), rules.reserved, rules.host_blocks, rules.copy_latency_ps,
+        rules.load_ps, rules.store_ps,
     ]  # fmt: skip
 
 

@@ -126,6 +126,11 @@ def _totals(
         blocks_s=float(real[at.BLOCKS_PS]) / PS_PER_S,
         peak_blocks=total(at.PEAK_BLOCKS),
         peak_running=total(at.PEAK_RUNNING),
+        loads=total(at.LOADS),
+        loaded_blocks=total(at.BLOCKS_IN),
+        stored_blocks=total(at.BLOCKS_OUT),
+        load_s=total(at.LOADING) / PS_PER_S,
+        stalled_s=total(at.STALLED) / PS_PER_S,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 
 from tapeout.numerics import Floats
+from tapeout.serving.engine.host import HostTier
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.schedule import Entry
 from tapeout.serving.engine.types import (
@@ -55,7 +57,7 @@ class RequestRecord:
             self._since_ps[request] = time_ps
         elif event is Event.FIRST:
             self.first_ps[request] = time_ps
-        else:
+        elif event is Event.FINISH:
             self.last_ps[request] = time_ps
 
     def table(self, job: Job, sent_ps: list[int]) -> RequestTable:
@@ -108,6 +110,8 @@ class Sums:
         self.blocks_ps = 0
         self.peak_blocks = 0
         self.peak_running = 0
+        self.loads = 0
+        self.stalled_ps = 0
 
     def note(self, event: Event, value: int) -> None:
         """Take an event in."""
@@ -117,6 +121,8 @@ class Sums:
         elif event is Event.PREEMPT:
             self.preemptions += 1
             self.discarded_tokens += value
+        elif event is Event.LOAD:
+            self.loads += 1
 
     def pass_time(self, state: State, time_ps: int) -> None:
         """Add a time in which nothing changed."""
@@ -137,8 +143,9 @@ class Sums:
             rejected = entry.drafts + 1 - entry.emitted if entry.drafts else 0
             self.scheduled_tokens += entry.tokens - rejected
 
-    def totals(self, end_ps: int, idle_j: float) -> RunTotals:
+    def totals(self, end_ps: int, idle_j: float, tiers: Iterable[HostTier]) -> RunTotals:
         """Return the sums; times in seconds."""
+        tiers = list(tiers)
         return RunTotals(
             steps=self.steps,
             busy_s=self.busy_ps / PS_PER_S,
@@ -153,6 +160,11 @@ class Sums:
             blocks_s=self.blocks_ps / PS_PER_S,
             peak_blocks=self.peak_blocks,
             peak_running=self.peak_running,
+            loads=self.loads,
+            loaded_blocks=sum(tier.loaded for tier in tiers),
+            stored_blocks=sum(tier.stored for tier in tiers),
+            load_s=sum(tier.load_ps for tier in tiers) / PS_PER_S,
+            stalled_s=self.stalled_ps / PS_PER_S,
         )
 
 

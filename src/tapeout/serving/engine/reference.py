@@ -14,6 +14,7 @@ from functools import partial
 from tapeout.serving.engine.arrivals import Arrivals, Balancer
 from tapeout.serving.engine.costs import StepCosts
 from tapeout.serving.engine.gaps import GapRecord
+from tapeout.serving.engine.hosted import HostedDecision, store_full_blocks
 from tapeout.serving.engine.job import Job
 from tapeout.serving.engine.record import LogRecord, RequestRecord, Samples, State, Sums
 from tapeout.serving.engine.schedule import (
@@ -96,7 +97,7 @@ class Engine:
         self.rules = rules
         self.now_ps = 0
         self.queue: deque[Batch] = deque()
-        self.ranks = [Rank(rules.kv_blocks) for _ in range(rules.ranks)]
+        self.ranks = [Rank(rules) for _ in range(rules.ranks)]
         self._requests = _requests(job)
         self._arrivals = Arrivals(job)
         self._balancer = Balancer(rules.ranks)
@@ -119,20 +120,32 @@ class Engine:
             if self.queue:
                 self._pass_time(self.queue[0].end_ps)
                 self._retire(self.queue.popleft())
-            elif self._arrivals.next_ps is not None:
-                self._pass_time(self._arrivals.next_ps)
+            elif (next_ps := self._next_ps()) is not None:
+                self._pass_time(next_ps)
             else:
                 break
         assert not any(rank.waiting or rank.running for rank in self.ranks), "somebody is stuck"
         if self._samples.next_ps is not None:
             self._samples.take(self._state())  # the first one at the end or after it
 
+    def _next_ps(self) -> int | None:
+        """When something happens while no step is queued: an arrival, or the end of a copy."""
+        held_back = (one.held_back_ps for rank in self.ranks for one in rank.waiting)
+        times = [time_ps for time_ps in held_back if time_ps > self.now_ps]
+        if self._arrivals.next_ps is not None:
+            times.append(self._arrivals.next_ps)
+        return min(times, default=None)
+
     def simulation(self) -> Simulation:
         """Return what was recorded."""
         idle_s = (self.now_ps - self._sums.busy_ps) / PS_PER_S
         return Simulation(
             requests=self._records.table(self.job, self._arrivals.sent_ps),
-            totals=self._sums.totals(self.now_ps, self._costs.idle_j(idle_s)),
+            totals=self._sums.totals(
+                self.now_ps,
+                self._costs.idle_j(idle_s),
+                [rank.host for rank in self.ranks if rank.host],
+            ),
             timeline=self._samples.timeline(),
             log=self._log.log() if self._log else None,
             gaps=self._gaps.gaps() if self._gaps else None,
@@ -177,13 +190,15 @@ class Engine:
         while len(self.queue) <= self.rules.async_depth:
             decisions = self._decide()
             if not any(decision.entries for decision in decisions):
-                return
+                if self.queue or not any(decision.preempted for decision in decisions):
+                    return
+                continue  # the last one to run gave way to copies: others may go on
             self._queue_step(decisions)
 
     def _decide(self) -> list[Decision]:
         decisions = []
         for rank in self.ranks:
-            decision = Decision(rank, self.rules, self._note)
+            decision = self._decision(rank)
             self._scheduler.fill(decision, rank.running)
             decisions.append(decision)
         self._sums.peak(
@@ -192,22 +207,34 @@ class Engine:
         )
         return decisions
 
+    def _decision(self, rank: Rank) -> Decision:
+        if rank.host is None:
+            return Decision(rank, self.rules, self._note)
+        rank.host.begin(self.now_ps)
+        return HostedDecision(rank, self.rules, self._note, rank.host)
+
     def _queue_step(self, decisions: list[Decision]) -> None:
         """Queue a step; it begins now or at the end of the one before it."""
         loads = [load_of(decision.entries.values()) for decision in decisions]
         time_ps = self._costs.step_ps(loads)
         energy_j = self._costs.step_j(loads)
-        start_ps = self.queue[-1].end_ps if self.queue else self.now_ps
+        free_ps = self.queue[-1].end_ps if self.queue else self.now_ps
+        tiers = [rank.host for rank in self.ranks if rank.host]
+        start_ps = max([free_ps, *(tier.stall_ps for tier in tiers)])
+        end_ps = start_ps + time_ps
         entries = [entry for decision in decisions for entry in decision.entries.values()]
         self.queue.append(
             Batch(
                 entries=entries,
                 ranks=[i for i, each in enumerate(decisions) for _ in each.entries],
-                end_ps=start_ps + time_ps,
+                end_ps=end_ps,
                 joules_per_token=energy_j / sum(load.tokens for load in loads),
             )
         )
         self._sums.step(entries, time_ps, energy_j)
+        self._sums.stalled_ps += start_ps - free_ps
+        for tier, decision in zip(tiers, decisions, strict=False):  # all ranks have one, or none
+            store_full_blocks(tier, decision.entries.values(), end_ps, self.rules.block_tokens)
         self._samples.tokens(prompt=sum(load.prompt for load in loads))
 
     def _retire(self, batch: Batch) -> None:

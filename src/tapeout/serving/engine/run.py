@@ -48,7 +48,7 @@ def run_engine(  # noqa: PLR0913  all but the first three have names and default
     """
     check(rules)
     watch = Watch(samples_s=samples_s, jump=jump, gaps_from_s=gaps_from_s)
-    plain = rules.prefix_cache and not job.ids.size
+    plain = rules.prefix_cache and not job.ids.size and not rules.host_blocks
     if plain:  # only a preempted request could find blocks: its own
         without = replace(rules, prefix_cache=False)
         held = _run(job, without, table, watch, log=log, bold=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 from tapeout.serving.engine.blocks import BlockPool
 from tapeout.serving.engine.costs import Load
 from tapeout.serving.engine.drafts import accepted_drafts
+from tapeout.serving.engine.host import HostTier
 from tapeout.serving.engine.types import Allocation, Event, Order, Rules
 
 CLIP = 4096
@@ -49,11 +50,19 @@ class Request:
         Held, in the order of its tokens.
     registered : int
         Leading blocks that have an identity.
+    stored : int
+        Leading blocks that were offered to host memory.
+    storing_ps : int
+        End of the last copy of its blocks to host memory.
+    held_back_ps : int
+        It is passed over while it waits before this time: for a copy.
+    start : int
+        Tokens that are computed once a copy from host memory has ended; 0: none was asked for.
     """
 
     __slots__ = (
-        "admitted", "blocks", "computed", "identities", "index", "loaded", "output", "prompt",
-        "registered", "running", "sampled",
+        "admitted", "blocks", "computed", "held_back_ps", "identities", "index", "loaded", "output",
+        "prompt", "registered", "running", "sampled", "start", "stored", "storing_ps",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +85,10 @@ class Request:
         self.admitted = False
         self.blocks: list[int] = []
         self.registered = 0
+        self.stored = 0
+        self.storing_ps = 0
+        self.held_back_ps = 0
+        self.start = 0
 
     @property
     def known(self) -> int:
@@ -127,12 +140,13 @@ class Entry:
 class Rank:
     """A data-parallel rank: who runs, who waits, and the blocks."""
 
-    __slots__ = ("full_at", "pool", "running", "share", "waiting")
+    __slots__ = ("full_at", "host", "pool", "running", "share", "waiting")
 
-    def __init__(self, kv_blocks: int) -> None:
+    def __init__(self, rules: Rules) -> None:
         self.running: list[Request] = []  # in order of admission
         self.waiting: deque[Request] = deque()
-        self.pool = BlockPool(kv_blocks)
+        self.pool = BlockPool(rules.kv_blocks)
+        self.host = HostTier(rules) if rules.host_blocks else None
         self.full_at = 0  # SGLang: running ones when nobody more fitted; 0: not full
         self.share = 0  # SGLang: billionths of the outputs to come; 0: as the rules say
 
@@ -212,8 +226,12 @@ class Decision:
             self._preempt(victim)
             if victim is request:
                 return False
-        request.blocks += pool.take(needed)
+        request.blocks += self._take(needed)
         return True
+
+    def _take(self, count: int) -> list[int]:
+        """New blocks."""
+        return self._rank.pool.take(count)
 
     def _preempt(self, victim: Request) -> None:
         """Send a running request back to the head of the queue without its keys."""
@@ -266,7 +284,7 @@ class Decision:
             return False
         rank.pool.hold(hits)
         new = _blocks(self._allocated(request, start + tokens), rules) - len(hits)
-        request.blocks = hits + rank.pool.take(new)
+        request.blocks = hits + self._take(new)
         request.registered = len(hits)
         request.computed = start
         rank.waiting.popleft()

@@ -21,25 +21,26 @@ NEVER = int(np.iinfo(np.int64).max)
 # Places of the rules of a kind
 (
     BUDGET, CAP, KV_BLOCKS, BLOCK, ORDER, ALLOCATE, CHUNKED, CACHE, RESERVE, WATERMARK, LONGEST,
-    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED, RESERVED,
-) = range(19)  # fmt: skip
+    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED, RESERVED, TIER, LATENCY, LOAD_PS, STORE_PS,
+) = range(23)  # fmt: skip
 
 # Places of a request; those from COMPUTED on change
 (
     ARRIVAL, HOST, PROMPT, OUTPUT, LOADED, THINK, OWN, CHILD, SIBLING, CLIENT,
     COMPUTED, MADE, HELD, AFTER, READY, SCHEDULED, FIRST, LAST, HIT, PREEMPTS, WAITED, SINCE, SLOT,
-    RANK, TRIES, REFUSALS, NEWEST, GIVEN, GIVEN_MOST,
-) = range(29)  # fmt: skip
-REQUEST_FIELDS = 29
+    RANK, TRIES, REFUSALS, NEWEST, GIVEN, GIVEN_MOST, STORED, STORING, HELD_BACK, START,
+) = range(33)  # fmt: skip
+REQUEST_FIELDS = 33
 
 # Places of a rank; those with S_ are sums over the batch decided last
 (
     LENGTH, WAITING, HEAD, TAIL, FREE, FRONT, BACK, SEEN, SENT_HERE,
     SLOTS_FREE, COUNT, COUNT_1, PLAIN, PLAIN_1,
     S_PROMPT, S_PAIRS, S_SEQUENCES, S_KEYS, S_SAMPLED, S_TOKENS, S_LEAST_LEFT, S_PLAIN,
-    FULL_AT, SHARE,
-) = range(24)  # fmt: skip
-RANK_FIELDS = 24
+    FULL_AT, SHARE, STALL, LOADS_END, STORES_END, LOADED_ONES, KEPT_BACK, LOST_ONE,
+    H_COUNT, H_OLDEST, H_NEWEST, H_SPARE, H_STAMP,
+) = range(35)  # fmt: skip
+RANK_FIELDS = 35
 
 # Places of an entry of a batch
 E_REQUEST, E_TOKENS, E_BEFORE, E_EMITTED, E_FLAGS = range(5)
@@ -51,9 +52,9 @@ FIRST_TOKEN, LAST_TOKEN, DECODING = 1, 2, 4  # flags of an entry
     KIND, FIRST_RANK, NOW, QUEUED, OLDEST, REFRESHED, TURN, SAMPLE, OUTSTANDING, OWED,
     COMING, COMING_TAIL, ENDS, ENDS_1, OUT, OUT_1,
     STEPS, BUSY, END, DONE_TOKENS, HITS, DISCARDED, PREEMPTED, ADMITTED, PEAK_BLOCKS, PEAK_RUNNING,
-    FINISHED, DECISIONS,
-) = range(28)  # fmt: skip
-REPLICA_FIELDS = 28
+    FINISHED, DECISIONS, LOADS, BLOCKS_IN, BLOCKS_OUT, LOADING, STALLED,
+) = range(33)  # fmt: skip
+REPLICA_FIELDS = 33
 
 # Places of the real totals of a replica
 JOULES, RUNNING_PS, BLOCKS_PS = range(3)
@@ -74,6 +75,10 @@ GAP_BINS = (64 - GAP_DIGITS) << GAP_DIGITS  # of gaps below 2**63 ps
 # Places of a block
 IDENTITY, USERS, BEFORE, BEHIND, SAME = range(5)
 BLOCK_FIELDS = 5
+
+# Places of a block in host memory; H_LEAVING is of a block of the device
+H_IDENTITY, H_READY, H_LOADING, H_OLDER, H_NEWER, H_KEPT, H_LEAVING = range(7)
+HOST_FIELDS = 7
 
 # Where a table of a kind begins in the whole (W_) or real (R_) numbers, and how long it is (N_)
 (
@@ -104,6 +109,8 @@ class Blocks(NamedTuple):
     found: I32  # (rank, identity): first block, -1
     table: I32  # (rank, slot, place)
     slots: I32  # (rank, place): stack of free slots
+    host: I64  # (place, rank, block); one block long: no tier in host memory
+    hosted: I32  # (rank, identity): block in host memory, -1
 
 
 class Costs(NamedTuple):

@@ -69,6 +69,10 @@ class Rules:
     reserved : int
         Order SGLANG: billionths of what running sequences may still make that an admission leaves
         free, at the start.
+    host_blocks : int
+        Blocks of a rank's tier in host memory; 0: none.
+    copy_latency_ps, load_ps, store_ps : int
+        A copy takes the latency and a time for each block, to the device or from it. [ps]
     """
 
     token_budget: int
@@ -89,6 +93,10 @@ class Rules:
     seed: int = 0
     longest: int = 0
     reserved: int = 0
+    host_blocks: int = 0
+    copy_latency_ps: int = 0
+    load_ps: int = 0
+    store_ps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +160,7 @@ class Event(IntEnum):
     PREEMPT = 1  # (computed tokens given up)
     FIRST = 2  # first token exists (0)
     FINISH = 3  # last token exists (0)
+    LOAD = 4  # a copy from host memory is asked for (its tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +223,7 @@ class RunTotals:
 
     Tokens obey `scheduled = prompt + output - finished + discarded - hit` where every request
     finished: the last token of a request has no keys. Keys of rejected drafts are not counted.
+    Of the hits, `loaded_blocks` blocks came from host memory.
     """
 
     steps: int
@@ -229,6 +239,11 @@ class RunTotals:
     blocks_s: float  # time integral of held blocks [block s]
     peak_blocks: int
     peak_running: int
+    loads: int = 0  # copies from host memory that requests waited for
+    loaded_blocks: int = 0  # copied from host memory to the device
+    stored_blocks: int = 0  # and the other way
+    load_s: float = 0.0  # from asking for a copy to its end, summed over loads
+    stalled_s: float = 0.0  # steps waited for copies out of the blocks that they overwrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

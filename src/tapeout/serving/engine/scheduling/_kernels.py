@@ -78,6 +78,7 @@ def preempt(c: Core, b: Blocks, w: Record, replica: int, rank: int, place: int) 
     g[s.OWED, replica] += r[s.PROMPT, victim] + r[s.MADE, victim]
     g[s.PREEMPTED, replica] += 1
     g[s.DISCARDED, replica] += lost
+    k[s.STALL, rank] = max(k[s.STALL, rank], r[s.STORING, victim])
     r[s.COMPUTED, victim] = 0
     r[s.PREEMPTS, victim] += 1
     r[s.SINCE, victim] = now

@@ -1,0 +1,1 @@
+"""Compiled tier of cache blocks in host memory."""
