@@ -22,6 +22,7 @@ APP.command()(simulate)
 
 PLACE = ("--chip", "h100", "--model", "llama-3.1-8b")
 LIMITS = ("--max-num-seqs", "64", "--max-num-batched-tokens", "1024", "--kv-blocks", "3000")
+HOST = ("--rate", "3", "--host-cache-gib", "64")
 QUICK = (*PLACE, *LIMITS, "--input", "200", "--output", "20", "--requests", "120", "--rate", "30")
 
 
@@ -228,6 +229,12 @@ def test_page_and_trace_events_are_written(tmp_path):
         (("--chip", "h10O", "--model", "llama-3.1-8b", "--rate", "3"), "unknown chip 'h10O'"),
         (("--chip", "h100", "--model", "llama-9", "--rate", "3"), "unknown model 'llama-9'"),
         (("nothing.csv", *PLACE), "nothing.csv"),
+        ((*PLACE, "--rate", "3", "--host-link-gb-per-s", "20"), "and there is none"),
+        ((*PLACE, *HOST, "--policy", "sarathi"), "only vllm-v1 has a cache in host memory"),
+        ((*PLACE, *HOST, "--no-prefix-cache"), "found by the prefix cache"),
+        ((*PLACE, *HOST, "--prefill-replicas", "1"), "a prefill pool of its own is not simulated"),
+        ((*PLACE, *HOST, "--replicas", "2", "--router", "prefix"), "behind a router are not"),
+        ((*PLACE, "--rate", "3", "--host-cache-gib", "0.0001"), "hold no cache block"),
         (("nothing.toml", *PLACE), "nothing.toml"),
     ],
 )
@@ -323,3 +330,31 @@ def test_room_for_outputs_is_kept_by_sglang_only():
     assert "only sglang" in done.output
     done = run(*QUICK, *kept, "--policy", "sglang")
     assert done.exit_code == 0, done.output
+
+
+# a cache in host memory
+
+
+def test_a_cache_in_host_memory_shows_hits_bytes_and_waits():
+    """Few blocks, so that requests are preempted and get their keys back from the host."""
+    tight = (*PLACE, "--kv-blocks", "60", "--max-num-seqs", "16", "--input", "200",
+             "--output", "60", "--requests", "60", "--rate", "60")  # fmt: skip
+    found = content(*tight, "--host-cache-gib", "8")
+    host = found["host_cache"]
+    assert host["loads"] > 0
+    assert host["hit_tokens"] * 65536 == pytest.approx(host["loaded_bytes"])  # 64 KiB a token
+    assert host["stored_bytes"] > 0.0
+    assert host["load_mean_s"] >= 1e-4
+    shown = run(*tight, "--host-cache-gib", "8").output
+    assert "tokens found there" in shown
+    assert "waits for copies" in shown
+    assert "an assumption" in shown
+
+
+def test_a_cache_of_no_size_in_host_memory_changes_nothing():
+    assert content(*QUICK, "--host-cache-gib", "0") == content(*QUICK)
+
+
+def test_replicas_without_a_router_have_a_tier_each():
+    host = content(*QUICK, "--replicas", "2", "--host-cache-gib", "8")["host_cache"]
+    assert host["stored_bytes"] > 0.0

@@ -13,6 +13,7 @@ from tapeout.errors import InfeasibleError
 if TYPE_CHECKING:
     from tapeout.chip import ChipSpec
     from tapeout.perf import Placement
+    from tapeout.serving.engine.host_cache import HostCache
     from tapeout.serving.engine.policies import Policy
     from tapeout.serving.types import Deployment
     from tapeout.workload import ModelArchitecture
@@ -26,6 +27,7 @@ MOST_SEQUENCES = 65_536
 MOST_BUDGET = 4_194_304
 MOST_BLOCKS = 20_000_000
 MOST_BLOCK_TOKENS = 65_536
+MOST_HOST_GIB = 65_536.0
 
 Names = Annotated[
     list[str],
@@ -142,6 +144,18 @@ Conservativeness = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+HostCacheGib = Annotated[
+    float,
+    typer.Option(
+        "--host-cache-gib",
+        metavar="X",
+        help="Tier of the cache in host memory of a rank, GiB, as vLLM's --kv-offloading-size; 0:"
+        " none",
+        min=0.0,
+        max=MOST_HOST_GIB,
+        rich_help_panel=ENGINE,
+    ),
+]
 Overlay = Annotated[
     Path | None,
     typer.Option(
@@ -166,6 +180,8 @@ class Limits:
     memory_fraction: float | None = None
     max_model_len: int | None = None
     conservativeness: float | None = None
+    host_cache_gib: float = 0.0
+    host_link_gb_per_s: float | None = None
     replicas: int = 1
 
 
@@ -207,6 +223,20 @@ def deployment_of(placement: Placement, limits: Limits) -> Deployment:
         replicas=limits.replicas,
         memory_fraction=limits.memory_fraction,
         max_model_len=limits.max_model_len,
+        host_cache=_host_cache(limits),
+    )
+
+
+def _host_cache(limits: Limits) -> HostCache | None:
+    from tapeout.constants import GIB, GIGA  # noqa: PLC0415
+    from tapeout.serving.engine.host_cache import LINK_BYTES_PER_S, HostCache  # noqa: PLC0415
+
+    if not limits.host_cache_gib:
+        return None
+    link = limits.host_link_gb_per_s
+    return HostCache(
+        size_bytes=limits.host_cache_gib * GIB,
+        link_bytes_per_s=LINK_BYTES_PER_S if link is None else link * GIGA,
     )
 
 

@@ -72,6 +72,7 @@ def vllm(
     speculative_method: Method = "",
     draft_model: DraftModel = "",
     kv_role: KvRole = "",
+    host_cache_gib: d.HostCacheGib = 0.0,
     port: Port = 8000,
     overlay: d.Overlay = None,
     out: Out = None,
@@ -96,6 +97,7 @@ def vllm(
         memory_fraction=gpu_memory_utilization,
         max_model_len=max_model_len,
         draft_tokens=draft_tokens,
+        host_cache_gib=host_cache_gib,
     )
     wanted = _wanted(
         hf_model,

@@ -42,6 +42,7 @@ def simulate(
     max_num_batched_tokens: o.Budget = None, kv_blocks: o.Blocks = None,
     gpu_memory_utilization: o.Utilisation = None, block_size: o.BlockTokens = 16,
     schedule_conservativeness: o.Conservativeness = None, no_prefix_cache: o.NoPrefixCache = False,
+    host_cache_gib: o.HostCacheGib = 0.0, host_link_gb_per_s: o.HostLink = None,
     replicas: o.Replicas = 1, by_client: o.ByClient = False, prefill_chip: o.PrefillChip = "",
     prefill_parallelism: o.PrefillParallelism = "", prefill_replicas: o.PrefillReplicas = 0,
     layered_transfer: o.Layered = False, stream_first: o.StreamFirst = False, drafts: o.Drafts = 0,
@@ -80,6 +81,7 @@ def simulate(
         "replicas": replicas, "draft_tokens": drafts, "acceptance": acceptance,
         "draft_share": draft_share, "memory_fraction": gpu_memory_utilization,
         "max_model_len": max_model_len, "conservativeness": schedule_conservativeness,
+        "host_cache_gib": host_cache_gib, "host_link_gb_per_s": host_link_gb_per_s,
     }  # fmt: skip
     prefill = _Prefill(prefill_chip, prefill_parallelism, prefill_replicas,
                        layered_transfer, stream_first)  # fmt: skip
@@ -97,20 +99,17 @@ def simulate(
     )  # fmt: skip
     how = _How(slo=slo, warm_up_s=warm_up, by_client=by_client, seed=seed, many=given)
     try:
-        _check(engine, files, by_client=by_client)
+        _check(engine, files, given)
         with _progress(show=not quiet and not as_json) as tell:
             if max_load:
                 _largest(asked, engine, how, attainment, files, as_json=as_json, tell=tell)
                 return
-            traffic = traffic_of(asked)
-            result = _run(traffic, engine, how, files, tell)
+            result = _run(traffic_of(asked), engine, how, files, tell)
             written = files.write(result, tell)
     except TapeoutError as error:
         typer.secho(printable(str(error)), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from error
-    _print(result, as_json=as_json)
-    for path in written:
-        typer.echo(f"Wrote {path}", err=as_json)
+    _print(result, written, as_json=as_json)
 
 
 def _largest(
@@ -336,7 +335,7 @@ def _ending(path: str, name: Path, wanted: str) -> Problem:
     )
 
 
-def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
+def _check(engine: _Engine, files: _Files, given: many.Given) -> None:
     """Everything that is missing or wrong, before anything is read."""
     model, chip = engine.placed[:2]
     problems = [
@@ -366,7 +365,8 @@ def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
                 remedy="leave it out or add --policy sglang",
             )
         )
-    if by_client and engine.prefill.given:
+    problems += _host_problems(engine, routed=given.routed)
+    if given.by_client and engine.prefill.given:
         problems.append(
             Problem(
                 path="--by-client",
@@ -377,6 +377,49 @@ def _check(engine: _Engine, files: _Files, *, by_client: bool) -> None:
         )
     if problems:
         raise ProblemsError("tapeout simulate", problems)
+
+
+def _host_problems(engine: _Engine, *, routed: bool) -> Iterator[Problem]:
+    """What does not go with a cache in host memory."""
+    size, link = (engine.limits[name] for name in ("host_cache_gib", "host_link_gb_per_s"))
+    if not size:
+        if link is not None:
+            yield Problem(
+                path="--host-link-gb-per-s",
+                value=str(link),
+                message="is the link of a cache in host memory, and there is none",
+                remedy="add --host-cache-gib, e.g. 64, or leave it out",
+            )
+        return
+    policy = str(engine.limits["policy"])
+    for wrong, value, message, other in (
+        (policy != "vllm-v1", policy, "only vllm-v1 has a cache in host memory", "--policy"),
+        (
+            not engine.limits["prefix_cache"],
+            "",
+            "blocks in host memory are found by the prefix cache",
+            "--no-prefix-cache",
+        ),
+        (
+            engine.prefill.given,
+            "",
+            "a prefill pool of its own is not simulated with a cache in host memory",
+            "--prefill-...",
+        ),
+        (
+            routed,
+            "",
+            "replicas behind a router are not simulated with a cache in host memory",
+            "--router and what goes with it",
+        ),
+    ):
+        if wrong:
+            yield Problem(
+                path="--host-cache-gib",
+                value=value,
+                message=message,
+                remedy=f"leave it or {other} out",
+            )
 
 
 def _run(
@@ -458,13 +501,16 @@ def _progress(*, show: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print(result: SimulationResult, *, as_json: bool) -> None:
+def _print(result: SimulationResult, written: tuple[Path, ...], *, as_json: bool) -> None:
+    """Print a run, and which files were written."""
     if as_json:
         from tapeout.serving.remarks import warnings  # noqa: PLC0415
 
         content = result.to_dict() | {"warnings": list(warnings(result))}
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
-        return
-    from tapeout.cli.simulate_show import show  # noqa: PLC0415
+    else:
+        from tapeout.cli.simulate_show import show  # noqa: PLC0415
 
-    show(result)
+        show(result)
+    for path in written:
+        typer.echo(f"Wrote {path}", err=as_json)

@@ -176,6 +176,19 @@ NoPrefixCache = d.NoPrefixCache
 Replicas = d.Replicas
 Utilisation = d.Utilisation
 Conservativeness = d.Conservativeness
+HostCacheGib = d.HostCacheGib
+HostLink = Annotated[
+    float | None,
+    typer.Option(
+        "--host-link-gb-per-s",
+        metavar="X",
+        help="Copies to and from host memory, GB/s of each chip and way; default: 50, assumed",
+        min=0.001,
+        max=100_000.0,
+        show_default=False,
+        rich_help_panel=ENGINE,
+    ),
+]
 ByClient = Annotated[
     bool,
     typer.Option(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tapeout.cli.figures import safe
+from tapeout.constants import GIGA
 from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.itl import itl_words
@@ -184,6 +185,23 @@ def _engine(result: SimulationResult) -> Iterable[tuple[str, str]]:
         f" {use.discarded_tokens:,} tokens computed again",
     )
     yield "prefix hits", f"{f.percent(use.hit_fraction)} of prompt tokens"
+    host = result.host
+    if host is not None:
+        yield (
+            "host memory",
+            f"{host.hit_tokens:,} tokens found there, {f.percent(host.hit_fraction)} of all found,"
+            f" in {host.loads:,} copies",
+        )
+        yield (
+            "copied",
+            f"{f.number(host.loaded_bytes / GIGA)} GB from host memory,"
+            f" {f.number(host.stored_bytes / GIGA)} GB to it",
+        )
+        yield (
+            "waits for copies",
+            f"{seconds(host.load_mean_s)} a copy from host memory on average; steps"
+            f" {seconds(host.stalled_s)} in all for blocks still being copied out",
+        )
     yield (
         "energy",
         f"{f.number(use.joule_per_output_token)} J per output token,"

@@ -140,7 +140,7 @@ def _sections(result: SimulationResult) -> Iterator[Section]:
     found: list[Block | None] = [
         tables.latencies(summary),
         tables.limits(summary),
-        Pair(blocks=(tables.load(summary), tables.use(summary.use))),
+        Pair(blocks=(tables.load(summary), tables.use(summary.use, result.host))),
         tables.classes(summary),
         tables.cluster(result.cluster, summary.attainment),
     ]

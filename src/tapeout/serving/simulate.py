@@ -14,6 +14,7 @@ from tapeout.errors import InfeasibleError
 from tapeout.perf import PhysicalModel, TimingModel, in_words, step_mix
 from tapeout.serving.engine.job import Front
 from tapeout.serving.engine.types import PS_PER_S, Simulation, StepTable
+from tapeout.serving.hosting import HostUse, host_use
 from tapeout.serving.many import Asked, ClusterSummary, Many
 from tapeout.serving.metrics import Setting, check_setting, met_objective, summarise
 from tapeout.serving.objectives import Flags, Objective
@@ -170,8 +171,16 @@ class SimulationResult:
             "seed": self.seed,
             "slo": self.setting.objective.words,
             "notes": list(self.setup.notes),
+            "host_cache": None if self.host is None else self.host.to_dict(),
             "cluster": None if self.cluster is None else self.cluster.to_dict(),
         } | self.summary.to_dict()
+
+    @property
+    def host(self) -> HostUse | None:
+        """What the tier in host memory did; None without one."""
+        if self.setup.host is None:
+            return None
+        return host_use(self.simulation.totals, self.setup.host, self.setup.rules.block_tokens)
 
     @property
     def memory_fraction(self) -> float:
@@ -350,6 +359,12 @@ def _many(
 
 
 def _check(deployment: Deployment, trace: Trace, options: Options) -> None:
+    tier = deployment.host_cache is not None and deployment.host_cache.size_bytes > 0.0
+    if tier and (options.apart is not None or options.cluster is not None):
+        raise InfeasibleError(
+            "a cache in host memory is not simulated behind a router or with a prefill pool of its"
+            " own; leave one of them out"
+        )
     if options.apart is not None and options.cluster is not None:
         raise InfeasibleError(
             "a prefill pool of its own is not routed yet; leave it or the router and what goes"

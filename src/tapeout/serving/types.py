@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tapeout.numerics import Floats, Ints
 from tapeout.perf.types import Placement
+from tapeout.serving.engine.host_cache import HostCache
 from tapeout.serving.engine.job import Front
 from tapeout.serving.engine.policies import Policy, VllmV1
 
@@ -26,7 +27,8 @@ class Deployment:
     `max_sequences` and `token_budget` are of one data-parallel rank. `kv_blocks` is the usable
     number of cache blocks of a rank: vLLM's printed count less one. `max_model_len` is the longest
     sequence, input and output, by default the model's; `memory_fraction` the share of memory that
-    the engine takes (gpu_memory_utilization), by default 0.9 as in vLLM 0.19.
+    the engine takes (gpu_memory_utilization), by default 0.9 as in vLLM 0.19. `host_cache` is a
+    tier of the cache in host memory; None: there is none.
     """
 
     placement: Placement
@@ -39,6 +41,7 @@ class Deployment:
     max_model_len: int | None = None
     memory_fraction: float | None = None
     front: Front = Front()  # noqa: RUF009 - frozen
+    host_cache: HostCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from tapeout.constants import GIB
 from tapeout.errors import InfeasibleError
+from tapeout.serving.engine.host_cache import HostCache
 from tapeout.serving.engine.policies import Drafting, Sarathi, VllmV1
 from tapeout.serving.export import Speculation, Wanted, sglang_command, vllm_command
 from tapeout.serving.types import Deployment
@@ -22,7 +24,8 @@ VLLM_FLAGS = """--tensor-parallel-size --pipeline-parallel-size --data-parallel-
     --max-num-batched-tokens --enable-prefix-caching --no-enable-prefix-caching
     --enable-chunked-prefill --no-enable-chunked-prefill --async-scheduling --no-async-scheduling
     --scheduler-reserve-full-isl --no-scheduler-reserve-full-isl --long-prefill-token-threshold
-    --speculative-config --kv-transfer-config --port"""
+    --speculative-config --kv-transfer-config --kv-offloading-size --kv-offloading-backend
+    --port"""
 SGLANG_FLAGS = """--model-path
     --tp-size --pp-size --dp-size --ep-size --enable-dp-attention --kv-cache-dtype
     --mem-fraction-static --max-total-tokens --context-length --page-size --quantization
@@ -64,6 +67,21 @@ def test_a_plain_deployment_serves_the_checkpoint_on_its_chips(dense):
     assert "--num-gpu-blocks-override" not in flags(command)
     assert "--kv-cache-dtype" not in flags(command)
     assert "--quantization" not in flags(command)
+
+
+def test_a_cache_in_host_memory_is_given_in_gib(dense):
+    deployment = replace(dense, host_cache=HostCache(size_bytes=64.0 * GIB))
+    command = vllm_command(deployment, WANTED)
+    assert value(command, "--kv-offloading-size") == "64"
+    assert value(command, "--kv-offloading-backend") == "native"
+    assert set(flags(command)) <= set(VLLM_FLAGS.split())
+    assert any("data-parallel rank" in note for note in command.notes)
+
+
+def test_a_cache_in_host_memory_goes_with_no_other_connector(dense):
+    deployment = replace(dense, host_cache=HostCache(size_bytes=64.0 * GIB))
+    with pytest.raises(InfeasibleError, match="two connectors"):
+        vllm_command(deployment, replace(WANTED, kv_role="kv_both"))
 
 
 def test_limits_that_were_given_are_passed_and_others_left_to_the_engine(dense):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tapeout.constants import GIGA
 from tapeout.perf import in_words
 from tapeout.report import formats as f
 from tapeout.report.charts.simulation import NAMES
@@ -16,6 +17,7 @@ from tapeout.serving.summary import STATISTICS
 ROUNDING = 1e-9  # of sums of times
 
 if TYPE_CHECKING:
+    from tapeout.serving.hosting import HostUse
     from tapeout.serving.intervals import Estimate
     from tapeout.serving.many import ClusterSummary
     from tapeout.serving.simulate import SimulationResult
@@ -138,8 +140,8 @@ def _share(one: Estimate) -> str:
     return f"{f.share(one.value)}{wide}"
 
 
-def use(found: Use) -> Table:
-    """What the whole run made of its chips."""
+def use(found: Use, host: HostUse | None = None) -> Table:
+    """What the whole run made of its chips, and of a cache in host memory."""
     lines = (
         ("Time in steps", f.percent(found.utilisation_fraction)),
         (
@@ -155,6 +157,7 @@ def use(found: Use) -> Table:
             f"{found.preemptions:,} ({f.percent(found.preempted_fraction)} of requests)",
         ),
         ("Prompt tokens found in the cache", f.percent(found.hit_fraction)),
+        *_hosted(host),
         ("Energy of an output token", f"{f.number(found.joule_per_output_token)} J"),
         ("Energy of a request", f"{f.number(found.joule_per_request)} J"),
         ("Little's law residual", _residual(found.little_residual_fraction)),
@@ -165,6 +168,19 @@ def use(found: Use) -> Table:
         columns=(left("name", "Figure"), right("value", "Value")),
         rows=tuple(row(*one) for one in lines),
         notes=("Energy is that of the chips, idle time included; hosts are not.",),
+    )
+
+
+def _hosted(host: HostUse | None) -> tuple[tuple[str, str], ...]:
+    """What came from host memory, where there is a tier."""
+    if host is None:
+        return ()
+    to_device, to_host = (one / GIGA for one in (host.loaded_bytes, host.stored_bytes))
+    return (
+        ("Of all tokens found, in host memory", f.percent(host.hit_fraction)),
+        ("Copied from and to host memory", f"{f.number(to_device)}, {f.number(to_host)} GB"),
+        ("Mean wait for a copy", f.seconds(host.load_mean_s)),
+        ("Steps waited for copies", f.seconds(host.stalled_s)),
     )
 
 

@@ -19,13 +19,12 @@ from tapeout.serving.engine._kernels import (
     may_jump,
     next_time,
     pass_time,
-    pop,
-    push,
     refill,
     sample,
     tell,
 )
 from tapeout.serving.engine.costing._kernels import decode_attention, row_cost, shared_cost
+from tapeout.serving.engine.heap._kernels import pop, push
 from tapeout.serving.engine.pool._kernels import clear, hits
 from tapeout.serving.engine.scheduling._kernels import PREEMPT, note, splitmix
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record

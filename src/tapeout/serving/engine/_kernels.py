@@ -16,59 +16,14 @@ from tapeout.serving.engine.costing._kernels import (
     row_cost,
     shared_cost,
 )
-from tapeout.serving.engine.offloading._kernels import (
-    again,
-    decide_hosted,
-    stalled,
-    store_full,
-    wake,
-)
+from tapeout.serving.engine.heap._kernels import pop, push
+from tapeout.serving.engine.offloading import _kernels as tier
 from tapeout.serving.engine.pool._kernels import register, release, take
 from tapeout.serving.engine.scheduling._kernels import SGLANG, decide, note, sglang_decayed
 from tapeout.serving.engine.spacing._kernels import bin_of, giving, space, space_jump
 from tapeout.serving.engine.state import Blocks, Core, Costs, Record
 
 FIRST, FINISH = 2, 3  # kinds of events
-
-
-@kernel
-def push(w: Record, time: int, request: int) -> None:
-    """Put an arrival that an end has caused into the heap."""
-    counts, heap = w.counts, w.heap
-    at = counts[s.HEAP]
-    counts[s.HEAP] += 1
-    while at > 0:
-        up = (at - 1) // 2
-        other = heap[0, up]
-        if other < time or (other == time and heap[1, up] < request):
-            break
-        heap[0, at], heap[1, at] = other, heap[1, up]
-        at = up
-    heap[0, at], heap[1, at] = time, request
-
-
-@kernel
-def pop(w: Record) -> int:
-    """Take the earliest arrival out of the heap."""
-    counts, heap = w.counts, w.heap
-    taken = heap[1, 0]
-    size = counts[s.HEAP] - 1
-    counts[s.HEAP] = size
-    time, request = heap[0, size], heap[1, size]
-    at = 0
-    while 2 * at + 1 < size:
-        down = 2 * at + 1
-        if down + 1 < size:
-            a, b = heap[0, down], heap[0, down + 1]
-            if b < a or (a == b and heap[1, down + 1] < heap[1, down]):
-                down += 1
-        other = heap[0, down]
-        if time < other or (time == other and request < heap[1, down]):
-            break
-        heap[0, at], heap[1, at] = other, heap[1, down]
-        at = down
-    heap[0, at], heap[1, at] = time, request
-    return int(taken)
 
 
 @inlined
@@ -167,7 +122,7 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     tokens, slowest, joules, out, prompt, blocks, running = 0, 0, 0.0, 0, 0, 0, 0
     for rank in range(first, beyond):
         if hosted:
-            decide_hosted(c, b, w, replica, rank, which)
+            tier.decide_hosted(c, b, w, replica, rank, which)
         else:
             decide(c, b, w, replica, rank, which)
         blocks += rules[kind, s.KV_BLOCKS] - k[s.FREE, rank]
@@ -183,7 +138,7 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     g[s.PEAK_BLOCKS, replica] = max(g[s.PEAK_BLOCKS, replica], blocks)
     g[s.PEAK_RUNNING, replica] = max(g[s.PEAK_RUNNING, replica], running)
     if tokens == 0:
-        return hosted and again(c, replica)
+        return hosted and tier.again(c, replica)
     more, energy = shared_cost(t, kind, tokens)
     duration = max(slowest + more, 1)
     joules += energy
@@ -193,8 +148,8 @@ def fill(c: Core, b: Blocks, t: Costs, w: Record, replica: int) -> bool:
     if g[s.QUEUED, replica] > 0:
         start = g[s.ENDS + 1 - which, replica]
     if hosted:
-        start = stalled(c, replica, start)
-        store_full(c, b, replica, which, start + duration)
+        start = tier.stalled(c, replica, start)
+        tier.store_full(c, b, replica, which, start + duration)
     g[s.ENDS + which, replica], g[s.OUT + which, replica] = start + duration, out
     g[s.QUEUED, replica] += 1
     g[s.STEPS, replica] += 1
@@ -512,7 +467,7 @@ def next_time(c: Core, replica: int) -> int:
         return int(g[s.ENDS + g[s.OLDEST, replica], replica])
     first, time = g[s.FIRST_RANK, replica], s.NEVER
     if rules[g[s.KIND, replica], s.TIER] > 0:
-        time = wake(c, replica)
+        time = tier.wake(c, replica)
     else:
         for rank in range(first, first + rules[g[s.KIND, replica], s.RANKS]):
             if k[s.HEAD, rank] >= 0:

@@ -62,6 +62,10 @@ def check(rules: Rules) -> None:
         raise InfeasibleError("token budget, sequences, blocks and block size are at least 1")
     if rules.drafts + 1 > rules.token_budget:
         raise InfeasibleError("the token budget holds no verification step; raise it")
+    _check_tier(rules)
+
+
+def _check_tier(rules: Rules) -> None:
     if rules.host_blocks and not may_have_tier(rules):
         raise InfeasibleError(
             "a tier in host memory goes with vllm-v1 alone, its prefix cache on and room for whole"

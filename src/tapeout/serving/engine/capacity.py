@@ -223,6 +223,11 @@ class _Each:
     token_bytes: float
 
 
+def block_bytes(placement: Placement, longest_context: int, block_tokens: int) -> float:
+    """Bytes of a cache block on the fullest chip, without layers of a bounded size."""
+    return block_tokens * _each(placement, longest_context, None).token_bytes
+
+
 def _each(placement: Placement, longest: int, draft: ModelArchitecture | None) -> _Each:
     half, whole = max(longest / 2.0, 1.0), float(max(longest, 2))
     bounded, growing = 0.0, 0.0

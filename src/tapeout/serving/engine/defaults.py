@@ -19,6 +19,7 @@ from tapeout.serving.engine.capacity import (
     static_capacity,
 )
 from tapeout.serving.engine.drafting import with_draft_passes
+from tapeout.serving.engine.host_cache import HostTierSize, tier_size, with_tier
 from tapeout.serving.engine.policies import DRAFT_SHARE, Limits, Policy, VllmV1
 from tapeout.serving.engine.tables import step_table
 from tapeout.serving.engine.types import Rules, StepTable
@@ -83,12 +84,15 @@ class EngineSetup:
     kv : KvCapacity
     notes : tuple of str
         What was taken by default or assumed, in words.
+    host : HostTierSize, optional
+        Tier in host memory.
     """
 
     rules: Rules
     table: StepTable
     kv: KvCapacity
     notes: tuple[str, ...]
+    host: HostTierSize | None = None
 
 
 def engine_defaults(chip: ChipSpec, *, offline: bool = False) -> EngineDefaults:
@@ -252,6 +256,14 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
         )
     )
     rules = replace(rules, longest=longest_context)
+    host = None
+    if deployment.host_cache is not None and deployment.host_cache.size_bytes > 0.0:
+        size = deployment.block_tokens
+        host = tier_size(
+            deployment.host_cache, placement, longest_context=longest_context, block_tokens=size
+        )
+        chips = placement.chips // placement.data_parallel
+        rules = with_tier(rules, deployment.host_cache, host, chips)
     table = step_table(
         model,
         placement,
@@ -262,9 +274,10 @@ def setup(deployment: Deployment, model: TimingModel, *, longest_context: int) -
     if rules.drafts:
         share = _draft_share(deployment.policy)
         table = with_draft_passes(table, drafts=rules.drafts, share=share)
-    return EngineSetup(
-        rules=rules, table=table, kv=kv, notes=_notes(deployment, usual.source, kv, rules)
-    )
+    notes = _notes(deployment, usual.source, kv, rules)
+    if host is not None:
+        notes += (host.source,)
+    return EngineSetup(rules=rules, table=table, kv=kv, notes=notes, host=host)
 
 
 def _draft_share(policy: Policy) -> float:

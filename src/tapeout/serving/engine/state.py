@@ -21,7 +21,8 @@ NEVER = int(np.iinfo(np.int64).max)
 # Places of the rules of a kind
 (
     BUDGET, CAP, KV_BLOCKS, BLOCK, ORDER, ALLOCATE, CHUNKED, CACHE, RESERVE, WATERMARK, LONGEST,
-    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED, RESERVED, TIER, LATENCY, LOAD_PS, STORE_PS,
+    DEPTH, RANKS, DRAFTS, SEED, JUMP, REFRESH, GENERATED, RESERVED, TIER, LATENCY, LOAD_PS,
+    STORE_PS,
 ) = range(23)  # fmt: skip
 
 # Places of a request; those from COMPUTED on change

@@ -3,7 +3,9 @@
 Flags are those of the command-line reference of vLLM 0.19 (docs.vllm.ai, "vllm serve"; the one that
 has `--scheduler-reserve-full-isl` and not yet `--watermark`) [1]_; the keys of
 `--speculative-config` and `--kv-transfer-config` are from their pages [2]_ [3]_, the meaning of
-`--max-num-seqs` and of experts under data parallelism from [4]_. What no page says is not emitted.
+`--max-num-seqs` and of experts under data parallelism from [4]_. `--kv-offloading-size` and its
+backend are those of the source (`vllm/config/cache.py`, commit 002f10e0). What neither says is not
+emitted.
 
 References
 ----------
@@ -20,6 +22,7 @@ import json
 from collections.abc import Iterator
 
 from tapeout.chip.spec import vendor_of
+from tapeout.constants import GIB
 from tapeout.errors import InfeasibleError
 from tapeout.serving.engine.defaults import memory_fraction
 from tapeout.serving.engine.policies import VllmV1
@@ -107,6 +110,14 @@ def _memory(deployment: Deployment, wanted: Wanted) -> Iterator[tuple[str, ...]]
     if deployment.kv_blocks is not None:
         # One of vLLM's blocks is the null block and holds no keys.
         yield ("--num-gpu-blocks-override", str(deployment.kv_blocks + 1))
+    if deployment.host_cache is not None and deployment.host_cache.size_bytes > 0.0:
+        if wanted.kv_role:
+            raise InfeasibleError(
+                "a cache in host memory and a role of disaggregation are two connectors of keys;"
+                " leave one of them out"
+            )
+        yield ("--kv-offloading-size", f"{deployment.host_cache.size_bytes / GIB:g}")
+        yield ("--kv-offloading-backend", "native")
     longest = wanted.max_model_len or deployment.max_model_len
     if longest is not None:
         yield ("--max-model-len", str(longest))
@@ -175,6 +186,11 @@ def _notes(deployment: Deployment, policy: VllmV1, wanted: Wanted) -> Iterator[s
         )
     if policy.drafting and placement.pipeline_parallel > 1:
         yield "vLLM up to 0.15 could not combine drafts with pipeline stages; check that yours can"
+    if deployment.host_cache is not None and deployment.host_cache.size_bytes > 0.0:
+        yield (
+            "--kv-offloading-size is of every data-parallel rank, all its chips together; models"
+            " with windows or states may need --disable-hybrid-kv-cache-manager"
+        )
     if wanted.kv_role:
         yield (
             "disaggregation needs a proxy in front of both pools, and VLLM_NIXL_SIDE_CHANNEL_HOST "

@@ -1,0 +1,1 @@
+"""Compiled heap of arrivals that ends have caused."""
