@@ -230,6 +230,8 @@ def test_page_and_trace_events_are_written(tmp_path):
         (("--chip", "h100", "--model", "llama-9", "--rate", "3"), "unknown model 'llama-9'"),
         (("nothing.csv", *PLACE), "nothing.csv"),
         ((*PLACE, "--rate", "3", "--host-link-gb-per-s", "20"), "and there is none"),
+        ((*PLACE, "--rate", "3", "--host-cache-gib", "inf"), "at most 65,536"),
+        ((*PLACE, *HOST, "--host-link-gb-per-s", "0"), "at least 0.001"),
         ((*PLACE, *HOST, "--policy", "sarathi"), "only vllm-v1 has a cache in host memory"),
         ((*PLACE, *HOST, "--no-prefix-cache"), "found by the prefix cache"),
         ((*PLACE, *HOST, "--prefill-replicas", "1"), "a prefill pool of its own is not simulated"),

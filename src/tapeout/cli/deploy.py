@@ -28,6 +28,7 @@ MOST_BUDGET = 4_194_304
 MOST_BLOCKS = 20_000_000
 MOST_BLOCK_TOKENS = 65_536
 MOST_HOST_GIB = 65_536.0
+LEAST_LINK_GB_PER_S = 0.001
 
 Names = Annotated[
     list[str],
@@ -151,8 +152,7 @@ HostCacheGib = Annotated[
         metavar="X",
         help="Tier of the cache in host memory of a rank, GiB, as vLLM's --kv-offloading-size; 0:"
         " none",
-        min=0.0,
-        max=MOST_HOST_GIB,
+        min=0,
         rich_help_panel=ENGINE,
     ),
 ]
@@ -228,16 +228,20 @@ def deployment_of(placement: Placement, limits: Limits) -> Deployment:
 
 
 def _host_cache(limits: Limits) -> HostCache | None:
+    """Tier in host memory; None where it has no size."""
     from tapeout.constants import GIB, GIGA  # noqa: PLC0415
     from tapeout.serving.engine.host_cache import LINK_BYTES_PER_S, HostCache  # noqa: PLC0415
 
-    if not limits.host_cache_gib:
+    if limits.host_cache_gib == 0.0:
         return None
-    link = limits.host_link_gb_per_s
-    return HostCache(
-        size_bytes=limits.host_cache_gib * GIB,
-        link_bytes_per_s=LINK_BYTES_PER_S if link is None else link * GIGA,
+    link = (
+        LINK_BYTES_PER_S / GIGA if limits.host_link_gb_per_s is None else limits.host_link_gb_per_s
     )
+    if not 0.0 < limits.host_cache_gib <= MOST_HOST_GIB:
+        raise InfeasibleError(f"--host-cache-gib is at most {MOST_HOST_GIB:,.0f}")
+    if not LEAST_LINK_GB_PER_S <= link < float("inf"):
+        raise InfeasibleError(f"--host-link-gb-per-s is at least {LEAST_LINK_GB_PER_S:g}, finite")
+    return HostCache(size_bytes=limits.host_cache_gib * GIB, link_bytes_per_s=link * GIGA)
 
 
 def _policy(limits: Limits) -> Policy:

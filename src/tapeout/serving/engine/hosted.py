@@ -46,14 +46,14 @@ class HostedDecision(Decision):
                 continue
             fits = request.start > 0 or self._look(request)
             if fits and request.start:
-                fits = self._go_on(request)  # at once where the copy took no time
+                fits = self._resume(request)  # at once where the copy took no time
             if not fits:
                 if rank.running:
                     return
                 # nothing will end, so blocks come back only from those that hold some
                 only_loaded = True
 
-    def _go_on(self, request: Request) -> bool:
+    def _resume(self, request: Request) -> bool:
         """Admit a request whose copy has ended; False where it does not fit."""
         if request.held_back_ps > self._host.now_ps:
             return True
