@@ -231,8 +231,8 @@ def test_keys_that_come_from_a_prefill_pool_go_with_no_tier():
 def test_the_compiled_tier_does_what_the_readable_one_does():
     for seed in range(80):  # each rule is felt by one of these
         case = hosted_case(seed)
-        expected = run_reference(*case, samples_s=0.01, log=True)
-        got = run_engine(*case, samples_s=0.01, log=True)
+        expected = run_reference(*case, samples_s=0.01, log=True, gaps_from_s=0.0)
+        got = run_engine(*case, samples_s=0.01, log=True, gaps_from_s=0.0)
         assert differences(expected, got) == [], (seed, case[1])
 
 
@@ -240,5 +240,8 @@ def test_the_compiled_tier_does_what_the_readable_one_does():
 def test_a_thousand_runs_with_a_tier_are_equal():
     for seed in range(80, 1080):
         case = hosted_case(seed)
-        expected = run_reference(*case, samples_s=0.01, log=True)
-        assert differences(expected, run_engine(*case, samples_s=0.01, log=True)) == [], seed
+        expected = run_reference(*case, samples_s=0.01, log=True, gaps_from_s=0.0)
+        assert (
+            differences(expected, run_engine(*case, samples_s=0.01, log=True, gaps_from_s=0.0))
+            == []
+        ), seed
