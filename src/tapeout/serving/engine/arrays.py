@@ -120,11 +120,11 @@ def build(
             rules=np.array([_row(one, job, jump=watch.jump) for one in rules], np.int64),
             r=_requests(job, after),
             k=_ranks(blocks, slots, cached=cached),
-            running=np.zeros((total, cap), np.int64),
+            running=_running(blocks, cap, host),
             e=np.zeros((at.ENTRY_FIELDS, total, 2, cap), np.int64),
             g=replica,
         ),
-        blocks=_pool(job, slots, blocks, (size, host)) if cached else _no_pool(job),
+        blocks=_pool(job, slots, blocks, size, hosted=host > 0) if cached else _no_pool(job),
         costs=_costs(tables),
         record=_record(job, after, rules, kind.size, watch),
     )
@@ -192,16 +192,23 @@ def _ranks(blocks: Ints, slots: int, *, cached: bool) -> Ints:
     return rows
 
 
+def _running(blocks: Ints, cap: int, host: int) -> Ints:
+    """Rows of running requests; behind them those of a tier in host memory, where there is one."""
+    total = blocks.size
+    if not host:
+        return np.zeros((total, cap), np.int64)
+    most = max(cap, host, int(blocks.max()))
+    return np.zeros((total * (1 + at.HOST_FIELDS), most), np.int64)
+
+
 def _no_pool(job: Job) -> Blocks:
     flat, deep = np.zeros((1, 1), np.int32), np.zeros((1, 1, 1), np.int32)
-    return Blocks(job.offsets, job.ids, deep, flat, deep, flat, deep.astype(np.int64), flat)
+    return Blocks(job.offsets, job.ids, deep, flat, deep, flat)
 
 
-def _pool(job: Job, slots: int, blocks: Ints, sizes: tuple[int, int]) -> Blocks:
-    """Pools of every rank, all blocks free and in order; sizes: tokens, blocks in host memory."""
+def _pool(job: Job, slots: int, blocks: Ints, size: int, *, hosted: bool) -> Blocks:
+    """Pools of every rank, all blocks free and in order."""
     total, most = blocks.size, int(blocks.max())
-    size, host = sizes
-    hosts = (total, max(host, most, 2)) if host else (1, 1)
     longest = int((-(-(job.prompt + job.output) // size)).max(initial=1))
     line = np.arange(most, dtype=np.int32)
     rows = np.full((at.BLOCK_FIELDS, total, most), -1, np.int32)
@@ -212,11 +219,9 @@ def _pool(job: Job, slots: int, blocks: Ints, sizes: tuple[int, int]) -> Blocks:
         offsets=job.offsets,
         ids=job.ids,
         blocks=rows,
-        found=np.full((total, job.identities), -1, np.int32),
+        found=np.full((2 * total if hosted else total, job.identities), -1, np.int32),
         table=np.zeros((total, slots, min(longest, most)), np.int32),
         slots=np.tile(np.arange(slots, dtype=np.int32), (total, 1)),
-        host=np.zeros((at.HOST_FIELDS, *hosts), np.int64),
-        hosted=np.full((total, job.identities) if host else (1, 1), -1, np.int32),
     )
 
 

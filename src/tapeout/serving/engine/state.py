@@ -96,7 +96,9 @@ class Core(NamedTuple):
     rules: I64  # (kind, place)
     r: I64  # (place, request)
     k: I64  # (place, rank)
-    running: I64  # (rank, place): requests in order of admission
+    # (rank, place): requests in order of admission; with a tier in host memory its blocks are in
+    # HOST_FIELDS more rows a rank, since another array would slow runs without a tier down
+    running: I64
     e: I64  # (place, rank, one of two batches, entry)
     g: I64  # (place, replica)
 
@@ -107,11 +109,9 @@ class Blocks(NamedTuple):
     offsets: I64  # (request + 1,)
     ids: I64
     blocks: I32
-    found: I32  # (rank, identity): first block, -1
+    found: I32  # (rank, identity): first block, -1; with a tier its blocks behind, rank by rank
     table: I32  # (rank, slot, place)
     slots: I32  # (rank, place): stack of free slots
-    host: I64  # (place, rank, block); one block long: no tier in host memory
-    hosted: I32  # (rank, identity): block in host memory, -1
 
 
 class Costs(NamedTuple):

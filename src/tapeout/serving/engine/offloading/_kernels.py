@@ -5,7 +5,7 @@ Written from docs/simulate.md; `host.py` and `hosted.py` are the same rules in p
 
 from __future__ import annotations
 
-from tapeout.serving.compiling._kernels import kernel
+from tapeout.serving.compiling._kernels import inlined, kernel
 from tapeout.serving.engine import state as s
 from tapeout.serving.engine.pool._kernels import (
     hits,
@@ -22,29 +22,42 @@ LOAD = 4  # kind of event
 WANTED = -2  # in place of a block in host memory: it is about to be stored
 
 
+@inlined
+def tier_of(c: Core, rank: int) -> s.I64:
+    """Blocks of a rank in host memory, (place, block): rows behind those of the running ones."""
+    first = c.k.shape[1] + s.HOST_FIELDS * rank
+    return c.running[first : first + s.HOST_FIELDS]
+
+
+@inlined
+def names_of(c: Core, b: Blocks, rank: int) -> s.I32:
+    """Block in host memory of every identity, -1: a row behind those of the device."""
+    return b.found[c.k.shape[1] + rank]
+
+
 @kernel
-def lift(c: Core, b: Blocks, rank: int, place: int) -> None:
+def lift(c: Core, rank: int, place: int) -> None:
     """Take a block out of the order of use."""
-    k, host = c.k, b.host
-    older, newer = host[s.H_OLDER, rank, place], host[s.H_NEWER, rank, place]
+    k, host = c.k, tier_of(c, rank)
+    older, newer = host[s.H_OLDER, place], host[s.H_NEWER, place]
     if older >= 0:
-        host[s.H_NEWER, rank, older] = newer
+        host[s.H_NEWER, older] = newer
     else:
         k[s.H_OLDEST, rank] = newer
     if newer >= 0:
-        host[s.H_OLDER, rank, newer] = older
+        host[s.H_OLDER, newer] = older
     else:
         k[s.H_NEWEST, rank] = older
 
 
 @kernel
-def put_last(c: Core, b: Blocks, rank: int, place: int) -> None:
+def put_last(c: Core, rank: int, place: int) -> None:
     """Make a block the most recently used one."""
-    k, host = c.k, b.host
+    k, host = c.k, tier_of(c, rank)
     newest = k[s.H_NEWEST, rank]
-    host[s.H_OLDER, rank, place], host[s.H_NEWER, rank, place] = newest, -1
+    host[s.H_OLDER, place], host[s.H_NEWER, place] = newest, -1
     if newest >= 0:
-        host[s.H_NEWER, rank, newest] = place
+        host[s.H_NEWER, newest] = place
     else:
         k[s.H_OLDEST, rank] = place
     k[s.H_NEWEST, rank] = place
@@ -53,25 +66,25 @@ def put_last(c: Core, b: Blocks, rank: int, place: int) -> None:
 @kernel
 def touch(c: Core, b: Blocks, rank: int, request: int) -> None:
     """Make the full blocks of a request the most recently used ones, the first one last."""
-    r = c.r
+    r, hosted = c.r, names_of(c, b, rank)
     size = c.rules[0, s.BLOCK]
     for at in range((r[s.PROMPT, request] + r[s.MADE, request]) // size - 1, -1, -1):
-        place = b.hosted[rank, identity_of(c, b, request, at)]
+        place = hosted[identity_of(c, b, request, at)]
         if place >= 0:
-            lift(c, b, rank, place)
-            put_last(c, b, rank, place)
+            lift(c, rank, place)
+            put_last(c, rank, place)
 
 
 @kernel
 def find(c: Core, b: Blocks, rank: int, request: int, begin: int, most: int) -> tuple[int, int]:
     """Blocks from `begin` on that are in host memory, and from when on all can be read."""
-    host, count, until = b.host, 0, 0
+    host, hosted, count, until = tier_of(c, rank), names_of(c, b, rank), 0, 0
     for at in range(begin, most):
-        place = b.hosted[rank, identity_of(c, b, request, at)]
+        place = hosted[identity_of(c, b, request, at)]
         if place < 0:
             break
         count += 1
-        until = max(until, host[s.H_READY, rank, place], host[s.H_LOADING, rank, place])
+        until = max(until, host[s.H_READY, place], host[s.H_LOADING, place])
     return count, until
 
 
@@ -81,21 +94,21 @@ def make_room(c: Core, b: Blocks, rank: int, now: int, count: int) -> bool:
 
     Their places are left in a chain from `H_SPARE` on.
     """
-    k, host = c.k, b.host
+    k, host, hosted = c.k, tier_of(c, rank), names_of(c, b, rank)
     short = count - (c.rules[0, s.TIER] - k[s.H_COUNT, rank])
     if short <= 0:
         return True
     for forgets in (False, True):
         place, missing = k[s.H_OLDEST, rank], short
         while place >= 0 and missing > 0:
-            newer = host[s.H_NEWER, rank, place]
-            until = max(host[s.H_READY, rank, place], host[s.H_LOADING, rank, place])
-            if until <= now and host[s.H_KEPT, rank, place] != k[s.H_STAMP, rank]:
+            newer = host[s.H_NEWER, place]
+            until = max(host[s.H_READY, place], host[s.H_LOADING, place])
+            if until <= now and host[s.H_KEPT, place] != k[s.H_STAMP, rank]:
                 missing -= 1
                 if forgets:
-                    lift(c, b, rank, place)
-                    b.hosted[rank, host[s.H_IDENTITY, rank, place]] = -1
-                    host[s.H_NEWER, rank, place] = k[s.H_SPARE, rank]
+                    lift(c, rank, place)
+                    hosted[host[s.H_IDENTITY, place]] = -1
+                    host[s.H_NEWER, place] = k[s.H_SPARE, rank]
                     k[s.H_SPARE, rank] = place
             place = newer
         if missing > 0:
@@ -106,45 +119,46 @@ def make_room(c: Core, b: Blocks, rank: int, now: int, count: int) -> bool:
 @kernel
 def insert(c: Core, b: Blocks, rank: int, name: int, ready: int) -> None:
     """Give a content a place, where it is once a copy has ended."""
-    k, host = c.k, b.host
+    k, host, hosted = c.k, tier_of(c, rank), names_of(c, b, rank)
     place = k[s.H_SPARE, rank]
     if place >= 0:
-        k[s.H_SPARE, rank] = host[s.H_NEWER, rank, place]
+        k[s.H_SPARE, rank] = host[s.H_NEWER, place]
     else:
         place = k[s.H_COUNT, rank]
         k[s.H_COUNT, rank] += 1
-    b.hosted[rank, name] = place
-    host[s.H_IDENTITY, rank, place] = name
-    host[s.H_READY, rank, place], host[s.H_LOADING, rank, place] = ready, 0
-    put_last(c, b, rank, place)
+    hosted[name] = place
+    host[s.H_IDENTITY, place] = name
+    host[s.H_READY, place], host[s.H_LOADING, place] = ready, 0
+    put_last(c, rank, place)
 
 
 @kernel
 def store(c: Core, b: Blocks, replica: int, rank: int, request: int, ready: int) -> None:
     """Offer the blocks of a request that are full since they were offered last."""
-    rules, r, k, g, host, hosted = c.rules, c.r, c.k, c.g, b.host, b.hosted
+    rules, r, k, g = c.rules, c.r, c.k, c.g
+    host, hosted = tier_of(c, rank), names_of(c, b, rank)
     first, full = r[s.STORED, request], r[s.COMPUTED, request] // rules[0, s.BLOCK]
     k[s.H_STAMP, rank] += 1
     new = 0
     for at in range(first, full):
         name = identity_of(c, b, request, at)
-        place = hosted[rank, name]
+        place = hosted[name]
         if place >= 0:
-            host[s.H_KEPT, rank, place] = k[s.H_STAMP, rank]
+            host[s.H_KEPT, place] = k[s.H_STAMP, rank]
         elif place != WANTED:
-            hosted[rank, name] = WANTED
+            hosted[name] = WANTED
             new += 1
     room = make_room(c, b, rank, g[s.NOW, replica], new)
     end = max(ready, k[s.STORES_END, rank]) + rules[0, s.LATENCY] + new * rules[0, s.STORE_PS]
     for at in range(first, full):
         name = identity_of(c, b, request, at)
-        if hosted[rank, name] != WANTED:
+        if hosted[name] != WANTED:
             continue
         if not room:
-            hosted[rank, name] = -1
+            hosted[name] = -1
             continue
         insert(c, b, rank, name, end)
-        host[s.H_LEAVING, rank, b.table[rank, r[s.SLOT, request], at]] = end
+        host[s.H_LEAVING, b.table[rank, r[s.SLOT, request], at]] = end
     if not room:
         return
     r[s.STORED, request] = full
@@ -173,7 +187,8 @@ def load(
     found: int, idle: int, count: int,
 ) -> bool:  # fmt: skip
     """Take blocks for a copy from host memory and ask for it; False where they are not there."""
-    rules, r, k, g, host = c.rules, c.r, c.k, c.g, b.host
+    rules, r, k, g = c.rules, c.r, c.k, c.g
+    host, hosted = tier_of(c, rank), names_of(c, b, rank)
     size, now = rules[0, s.BLOCK], g[s.NOW, replica]
     whole = (r[s.PROMPT, request] + r[s.MADE, request] + size - 1) // size
     spare = rules[0, s.WATERMARK] if k[s.LENGTH, rank] > 0 else 0
@@ -188,7 +203,7 @@ def load(
     end += rules[0, s.LATENCY] + count * rules[0, s.LOAD_PS]
     k[s.LOADS_END, rank] = end
     for at in range(found, found + count):
-        host[s.H_LOADING, rank, b.hosted[rank, identity_of(c, b, request, at)]] = end
+        host[s.H_LOADING, hosted[identity_of(c, b, request, at)]] = end
     r[s.STORED, request] = found + count
     r[s.START, request] = (found + count) * size
     r[s.HELD_BACK, request] = end

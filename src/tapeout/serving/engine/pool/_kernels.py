@@ -124,7 +124,7 @@ def take_hits(c: Core, b: Blocks, rank: int, request: int, count: int) -> None:
 @kernel
 def take(c: Core, b: Blocks, rank: int, request: int, upto: int, cached: int) -> None:
     """Hold new blocks until the request has so many."""
-    r, k, pool, table, host = c.r, c.k, b.blocks, b.table, b.host
+    r, k, pool, table, rows = c.r, c.k, b.blocks, b.table, c.running
     held = r[s.HELD, request]
     if upto <= held:
         return
@@ -132,13 +132,14 @@ def take(c: Core, b: Blocks, rank: int, request: int, upto: int, cached: int) ->
     if cached == 0:
         k[s.FREE, rank] -= upto - held
         return
-    hosted = host.shape[2] > 1
+    hosted = rows.shape[0] > k.shape[1]  # `offloading` has the rows
+    leaving = k.shape[1] + s.HOST_FIELDS * rank + s.H_LEAVING
     for place in range(held, upto):
         block = k[s.FRONT, rank]
         unlink(c, b, rank, block)
         forget(b, rank, block)
         if hosted:  # a copy may still read it
-            k[s.STALL, rank] = max(k[s.STALL, rank], host[s.H_LEAVING, rank, block])
+            k[s.STALL, rank] = max(k[s.STALL, rank], rows[leaving, block])
         pool[s.USERS, rank, block] = 1
         table[rank, r[s.SLOT, request], place] = block
 
