@@ -32,7 +32,8 @@ def tier_of(c: Core, rank: int) -> s.I64:
 @inlined
 def names_of(c: Core, b: Blocks, rank: int) -> s.I32:
     """Block in host memory of every identity, -1: a row behind those of the device."""
-    return b.found[c.k.shape[1] + rank]
+    row: s.I32 = b.found[c.k.shape[1] + rank]
+    return row
 
 
 @kernel
