@@ -174,6 +174,7 @@ def result_of(run, trace=None, **changes):
         notes=("cache assumed <i>",),
         table=None,
         kv=SimpleNamespace(blocks=BLOCKS, low=900, high=1100, source="by hand"),
+        host=None,
     )
     setting = Setting(
         chips=1,
