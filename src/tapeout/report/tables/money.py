@@ -132,7 +132,6 @@ def books(results: Results, strategy: str) -> Table | None:
             " Halls are leased and expensed; engineering is expensed as incurred. Quarter by"
             " quarter with live formulas: --report cash.xlsx.",
         ),
-        stacks=False,
     )
 
 

@@ -46,7 +46,6 @@ def ladder(results: Results) -> Table | None:
             " volume. Waiting for a later chip, expanding, changing supplier and selling old chips"
             " on are not among the doors.",
         ),
-        stacks=False,
     )
 
 
