@@ -33,6 +33,13 @@ def test_json_is_all_that_is_printed_and_the_chart_is_written(tmp_path):
     assert "CVaR" in plot.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("option", "value"), [("--mw", "inf"), ("--capital", "inf")])
+def test_a_limit_without_an_end_is_refused(option, value):
+    done = run(option, value)
+    assert isinstance(done.exception, ProblemsError)
+    assert option in str(done.exception)
+
+
 def test_a_loss_that_is_no_number_is_said():
     done = run("--loss", "own=often")
     assert isinstance(done.exception, ProblemsError)

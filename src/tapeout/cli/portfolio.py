@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,8 +73,8 @@ def portfolio(
         RiskPreference(alpha=alpha, omega=one)
     terms = PortfolioTerms(
         alpha=alpha,
-        site_mw=mw,
-        capital_usd_per_year=capital,
+        site_mw=_finite("--mw", mw),
+        capital_usd_per_year=_finite("--capital", capital),
         loss_per_year=_losses(loss or []),
     )
     found = run_portfolio(
@@ -98,6 +99,15 @@ def portfolio(
     _print(found.record, found.titles)
     if plot is not None:
         typer.echo(f"Chart: {plot}")
+
+
+def _finite(path: str, most: float | None) -> float | None:
+    if most is not None and not math.isfinite(most):
+        unbounded = Problem(
+            path=path, value=str(most), message="not a finite number", remedy="leave it out"
+        )
+        raise ProblemsError(path, [unbounded])
+    return most
 
 
 def _losses(given: list[str]) -> dict[str, float]:

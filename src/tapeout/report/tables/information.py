@@ -43,7 +43,8 @@ def first(results: Results) -> Table | None:
             row("Everything", _worth(whole, "evpi"), _worth(whole, "evpi_pair"), style="total"),
         ),
         notes=(
-            "± one standard error; pale where two of them reach zero.",
+            "± one standard error; pale where two of them reach zero. None found: less than the"
+            " sampling error, not nothing; every figure is a bound from below.",
             "A subject that is not listed changes neither choice.",
             *(f"{one['title']}: reports {one['reports']}." for one in whole["studies"]),
         ),
@@ -58,7 +59,7 @@ def _worth(one: dict[str, Any], name: str) -> Cell:
     """Money with its error, pale where two errors reach zero."""
     value, error = one[f"{name}_usd"], one[f"{name}_se_usd"]
     if not value:
-        return cell(f.usd(0.0), "muted")
+        return cell("none found", "muted")
     if f.missing(error):
         return cell(f.usd(value))
     text = f"{f.usd(value)} ± {f.usd(error)}"
